@@ -1,0 +1,167 @@
+//! Weight formats: how GGUF stores them, and how each decodes into signed bytes and scales.
+//!
+//! One file per format. A format knows its on-disk block and how to decode the `g`-th group of 32 weights
+//! into a [`Group`]; from that alone every kernel has a portable version (the scalar tier), and every tier a
+//! default for formats it has no hand-written code for.
+
+use std::fmt;
+
+/// Weights per group: the unit in which every format decodes and in which activations are quantized.
+pub const GROUP: usize = 32;
+
+/// Weights per super-block of the K, IQ and TQ formats.
+pub const SUPER_BLOCK: usize = 256;
+
+/// 32 decoded weights: weight `i` is `d * s[i / 16] * q[i] + m[i / 16]`.
+///
+/// Formats whose scale covers 32 weights have `s == [1, 1]`; formats without mins have `m == [0.0, 0.0]`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Group {
+    /// Codes, signed.
+    pub q: [i8; GROUP],
+    /// Integer sub-scale of each half.
+    pub s: [i16; 2],
+    /// Scale.
+    pub d: f32,
+    /// Min of each half, added (so usually negative for K-quants).
+    pub m: [f32; 2],
+}
+
+/// Whether a format has mins, and how many weights one min covers. Part of the numerical contract.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mins {
+    /// No mins: `y = acc`.
+    None,
+    /// One per group of 32.
+    Per32,
+    /// One per half group of 16 (Q2_K).
+    Per16,
+}
+
+/// What a quantized format is to every portable kernel.
+///
+/// Implemented by the `#[repr(C)]` block of each format.
+pub trait Block: bytemuck::Pod {
+    /// The format this block belongs to.
+    const FORMAT: Format;
+    /// Whether and how the format has mins.
+    const MINS: Mins = Mins::None;
+    /// Whether `s` is ever other than `[1, 1]`.
+    const SUB_SCALES: bool = false;
+    /// Weights in this block: 32 or 256.
+    const LEN: usize;
+
+    /// Decodes weights `32 * g .. 32 * g + 32` of the block; `g < LEN / 32`.
+    fn group(&self, g: usize) -> Group;
+}
+
+/// A GGUF tensor type that kinglet can read. Discriminants are ggml's type numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[allow(non_camel_case_types, missing_docs, reason = "the names are the field's own")]
+#[repr(u32)]
+pub enum Format {
+    F32 = 0,
+    F16 = 1,
+    Q4_0 = 2,
+    Q4_1 = 3,
+    Q5_0 = 6,
+    Q5_1 = 7,
+    Q8_0 = 8,
+    Q2_K = 10,
+    Q3_K = 11,
+    Q4_K = 12,
+    Q5_K = 13,
+    Q6_K = 14,
+    IQ2_XXS = 16,
+    IQ2_XS = 17,
+    IQ3_XXS = 18,
+    IQ1_S = 19,
+    IQ4_NL = 20,
+    IQ3_S = 21,
+    IQ2_S = 22,
+    IQ4_XS = 23,
+    IQ1_M = 29,
+    BF16 = 30,
+    TQ1_0 = 34,
+    TQ2_0 = 35,
+    MXFP4 = 39,
+}
+
+impl Format {
+    /// Every format, in the order of ggml's type numbers.
+    #[rustfmt::skip]
+    pub const ALL: &'static [Format] = &[
+        Format::F32, Format::F16, Format::Q4_0, Format::Q4_1, Format::Q5_0, Format::Q5_1, Format::Q8_0,
+        Format::Q2_K, Format::Q3_K, Format::Q4_K, Format::Q5_K, Format::Q6_K,
+        Format::IQ2_XXS, Format::IQ2_XS, Format::IQ3_XXS, Format::IQ1_S, Format::IQ4_NL, Format::IQ3_S,
+        Format::IQ2_S, Format::IQ4_XS, Format::IQ1_M, Format::BF16, Format::TQ1_0, Format::TQ2_0, Format::MXFP4,
+    ];
+
+    /// `(name, weights per block, bytes per block)`, the one table of formats.
+    const fn facts(self) -> (&'static str, usize, usize) {
+        match self {
+            Format::F32 => ("F32", 1, 4),
+            Format::F16 => ("F16", 1, 2),
+            Format::BF16 => ("BF16", 1, 2),
+            Format::Q4_0 => ("Q4_0", 32, 18),
+            Format::Q4_1 => ("Q4_1", 32, 20),
+            Format::Q5_0 => ("Q5_0", 32, 22),
+            Format::Q5_1 => ("Q5_1", 32, 24),
+            Format::Q8_0 => ("Q8_0", 32, 34),
+            Format::Q2_K => ("Q2_K", 256, 84),
+            Format::Q3_K => ("Q3_K", 256, 110),
+            Format::Q4_K => ("Q4_K", 256, 144),
+            Format::Q5_K => ("Q5_K", 256, 176),
+            Format::Q6_K => ("Q6_K", 256, 210),
+            Format::IQ2_XXS => ("IQ2_XXS", 256, 66),
+            Format::IQ2_XS => ("IQ2_XS", 256, 74),
+            Format::IQ3_XXS => ("IQ3_XXS", 256, 98),
+            Format::IQ1_S => ("IQ1_S", 256, 50),
+            Format::IQ4_NL => ("IQ4_NL", 32, 18),
+            Format::IQ3_S => ("IQ3_S", 256, 110),
+            Format::IQ2_S => ("IQ2_S", 256, 82),
+            Format::IQ4_XS => ("IQ4_XS", 256, 136),
+            Format::IQ1_M => ("IQ1_M", 256, 56),
+            Format::TQ1_0 => ("TQ1_0", 256, 54),
+            Format::TQ2_0 => ("TQ2_0", 256, 66),
+            Format::MXFP4 => ("MXFP4", 32, 17),
+        }
+    }
+
+    /// The name as ggml and GGUF tools print it, for instance `Q4_K`.
+    pub const fn name(self) -> &'static str {
+        self.facts().0
+    }
+
+    /// Weights per block (1 for float formats).
+    pub const fn block_len(self) -> usize {
+        self.facts().1
+    }
+
+    /// Bytes per block.
+    pub const fn block_bytes(self) -> usize {
+        self.facts().2
+    }
+
+    /// Whether weights are stored as floats and multiply f32 activations.
+    pub const fn is_float(self) -> bool {
+        matches!(self, Format::F32 | Format::F16 | Format::BF16)
+    }
+
+    /// Bytes of a row of `cols` weights, or `None` when `cols` is not a whole number of blocks or overflows.
+    pub fn row_bytes(self, cols: usize) -> Option<usize> {
+        let (_, len, bytes) = self.facts();
+        (cols % len == 0).then(|| (cols / len).checked_mul(bytes)).flatten()
+    }
+
+    /// The format with this ggml type number.
+    pub fn from_ggml(id: u32) -> Option<Format> {
+        Format::ALL.iter().copied().find(|f| *f as u32 == id)
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}

@@ -1,0 +1,14 @@
+//! Hand-written SIMD kernels for quantized language models, with the same bits on every CPU.
+//!
+//! Weights are GGUF blocks in place ([`Matrix`]); activations are quantized once per use
+//! ([`QuantizedRows`]); [`Kernels`] holds the fastest kernels that this CPU can run and is the only way to
+//! call them. Every kernel of every [`Tier`] equals `kinglet-reference` bit for bit; the contract is
+//! written down in `reference/CONTRACT.md`.
+
+pub mod format;
+mod error;
+mod tier;
+
+pub use error::Error;
+pub use format::Format;
+pub use tier::Tier;

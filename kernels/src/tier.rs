@@ -1,0 +1,113 @@
+//! Tiers: exact sets of CPU features, which of them this machine can run, and the only code that detects.
+//!
+//! Everything else asks this module. A tier is *usable* when the CPU has the instructions **and** the
+//! operating system saves the registers they use (`is_x86_feature_detected!` checks XCR0 for AVX).
+
+use crate::Error;
+use std::fmt;
+use std::str::FromStr;
+
+/// A set of CPU features that kernels are written for.
+///
+/// Tiers do not form one chain; [`Tier::ALL`] lists them from slowest to fastest within an architecture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Tier {
+    /// Portable Rust; runs everywhere and is the default of every kernel.
+    Scalar,
+    /// x86-64 with AVX2, FMA and F16C (Haswell, Zen and later).
+    Avx2,
+    /// ARMv8.0 with NEON only: no dotprod, fp16 or LSE (Raspberry Pi 3 and 4, Cortex-A53/A72).
+    Neon,
+}
+
+impl Tier {
+    /// Every tier, slowest first within an architecture.
+    pub const ALL: &'static [Tier] = &[Tier::Scalar, Tier::Avx2, Tier::Neon];
+
+    /// The name used by `KINGLET_TIER`, `--tier`, logs and benches.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Tier::Scalar => "scalar",
+            Tier::Avx2 => "avx2",
+            Tier::Neon => "neon",
+        }
+    }
+
+    /// Whether this machine can run the tier, or what is missing.
+    ///
+    /// # Errors
+    /// [`Error::UnusableTier`] names the missing feature.
+    pub fn check(self) -> Result<(), Error> {
+        let why = match self {
+            Tier::Scalar => return Ok(()),
+            Tier::Avx2 => missing_avx2(),
+            Tier::Neon => missing_neon(),
+        };
+        match why {
+            None => Ok(()),
+            Some(why) => Err(Error::UnusableTier { tier: self, why }),
+        }
+    }
+
+    /// The tiers this machine can run, slowest first.
+    pub fn usable() -> Vec<Tier> {
+        Tier::ALL.iter().copied().filter(|t| t.check().is_ok()).collect()
+    }
+
+    /// The tier to use: the one `KINGLET_TIER` names, or else the fastest usable one.
+    ///
+    /// # Errors
+    /// [`Error::UnknownTier`] or [`Error::UnusableTier`] when `KINGLET_TIER` names a tier that does not exist
+    /// or cannot run here. A forced tier is never silently replaced.
+    pub fn choose() -> Result<Tier, Error> {
+        match std::env::var_os("KINGLET_TIER") {
+            Some(name) if !name.is_empty() => {
+                let tier: Tier = name.to_string_lossy().parse()?;
+                tier.check()?;
+                Ok(tier)
+            }
+            _ => Ok(Tier::usable().last().copied().unwrap_or(Tier::Scalar)),
+        }
+    }
+}
+
+impl fmt::Display for Tier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Tier {
+    type Err = Error;
+    fn from_str(s: &str) -> Result<Tier, Error> {
+        let found = Tier::ALL.iter().copied().find(|t| t.name() == s);
+        found.ok_or_else(|| Error::UnknownTier { name: s.to_owned() })
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn missing_avx2() -> Option<String> {
+    let have = [
+        ("avx2", std::is_x86_feature_detected!("avx2")),
+        ("fma", std::is_x86_feature_detected!("fma")),
+        ("f16c", std::is_x86_feature_detected!("f16c")),
+    ];
+    let missing: Vec<&str> = have.iter().filter(|(_, have)| !have).map(|(name, _)| *name).collect();
+    (!missing.is_empty()).then(|| format!("the CPU or the operating system lacks {}", missing.join(", ")))
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn missing_avx2() -> Option<String> {
+    Some("this is not an x86-64 CPU".to_owned())
+}
+
+#[cfg(target_arch = "aarch64")]
+fn missing_neon() -> Option<String> {
+    (!std::arch::is_aarch64_feature_detected!("neon")).then(|| "the CPU lacks NEON".to_owned())
+}
+
+#[cfg(not(target_arch = "aarch64"))]
+fn missing_neon() -> Option<String> {
+    Some("this is not an aarch64 CPU".to_owned())
+}

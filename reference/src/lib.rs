@@ -1,0 +1,4 @@
+//! The numerical contract of kinglet, in slow plain Rust.
+//!
+//! Every function here is written as obviously as possible and *defines* the bits that every kernel of
+//! every tier must return. `CONTRACT.md` beside this crate says the same in words.

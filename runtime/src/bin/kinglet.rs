@@ -1,0 +1,2 @@
+//! The `kinglet` program.
+fn main() {}

@@ -1,0 +1,1 @@
+//! A small memory-mapped runtime that runs GGUF language models on the CPU.
