@@ -5,8 +5,8 @@
 //! call them. Every kernel of every [`Tier`] equals `kinglet-reference` bit for bit; the contract is
 //! written down in `reference/CONTRACT.md`.
 
-pub mod format;
 mod error;
+pub mod format;
 mod tier;
 
 pub use error::Error;

@@ -1,1 +1,3 @@
 //! A small memory-mapped runtime that runs GGUF language models on the CPU.
+
+pub mod team;

@@ -1,0 +1,186 @@
+//! Views: weights as GGUF blocks in place, activations quantized once, results with a column stride.
+
+use crate::format::GROUP;
+use crate::{Error, Format};
+use std::marker::PhantomData;
+use std::ops::Range;
+
+fn shape(what: String) -> Error {
+    Error::Shape { what }
+}
+
+/// A weight matrix of `rows x cols` in GGUF blocks, borrowed where it lies. Row-major: one row is one output.
+#[derive(Debug, Clone, Copy)]
+pub struct Matrix<'a> {
+    format: Format,
+    data: &'a [u8],
+    rows: usize,
+    cols: usize,
+    row_bytes: usize,
+}
+
+impl<'a> Matrix<'a> {
+    /// A view over `data`, which holds `rows` rows of `cols` weights back to back.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when `cols` is not a whole number of blocks or `data` has another length.
+    pub fn new(format: Format, data: &'a [u8], rows: usize, cols: usize) -> Result<Self, Error> {
+        let row_bytes = format.row_bytes(cols).ok_or_else(|| {
+            shape(format!("a row of {cols} weights is not a whole number of {format} blocks"))
+        })?;
+        if row_bytes.checked_mul(rows) != Some(data.len()) {
+            let have = data.len();
+            return Err(shape(format!("{rows} x {cols} {format} is not {have} bytes")));
+        }
+        Ok(Matrix { format, data, rows, cols, row_bytes })
+    }
+
+    /// The weight format.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+    /// Outputs.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+    /// Inputs (K).
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+    /// Bytes of one row.
+    pub fn row_bytes(&self) -> usize {
+        self.row_bytes
+    }
+    /// The blocks of all rows.
+    pub fn data(&self) -> &'a [u8] {
+        self.data
+    }
+
+    /// Row `r`'s blocks, or `None` past the end.
+    pub fn row(&self, r: usize) -> Option<&'a [u8]> {
+        self.data.get(r.checked_mul(self.row_bytes)?..(r + 1).checked_mul(self.row_bytes)?)
+    }
+
+    /// The rows in `range` as a matrix of their own; out-of-range ends are clamped.
+    pub fn slice_rows(&self, range: Range<usize>) -> Matrix<'a> {
+        let end = range.end.min(self.rows);
+        let start = range.start.min(end);
+        let data = &self.data[start * self.row_bytes..end * self.row_bytes];
+        Matrix { data, rows: end - start, ..*self }
+    }
+}
+
+/// `n` activation rows of `k` values, quantized per 32 (`reference/CONTRACT.md`, section 1).
+#[derive(Debug, Clone, Copy)]
+pub struct QuantizedRows<'a> {
+    pub(crate) q: &'a [i8],
+    pub(crate) d: &'a [f32],
+    pub(crate) sums: &'a [i16],
+    n: usize,
+    k: usize,
+}
+
+impl<'a> QuantizedRows<'a> {
+    /// A view over `q: [n][k]`, `d: [n][k / 32]`, `sums: [n][k / 16]`; `k` is a multiple of 32.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when a length does not fit.
+    pub fn new(q: &'a [i8], d: &'a [f32], sums: &'a [i16], n: usize, k: usize) -> Result<Self, Error> {
+        let len = n.checked_mul(k);
+        if k % GROUP != 0 || len != Some(q.len()) || d.len() * 32 != q.len() || sums.len() * 16 != q.len() {
+            return Err(shape(format!(
+                "{n} x {k} quantized activations with q {}, d {}, sums {}",
+                q.len(),
+                d.len(),
+                sums.len()
+            )));
+        }
+        Ok(QuantizedRows { q, d, sums, n, k })
+    }
+
+    /// Number of rows (columns of the product).
+    pub fn n(&self) -> usize {
+        self.n
+    }
+    /// Values per row.
+    pub fn k(&self) -> usize {
+        self.k
+    }
+    /// Rows `range`; out-of-range ends are clamped.
+    pub fn slice(&self, range: Range<usize>) -> QuantizedRows<'a> {
+        let end = range.end.min(self.n);
+        let start = range.start.min(end);
+        let cut = |per: usize| start * (self.k / per)..end * (self.k / per);
+        QuantizedRows {
+            q: &self.q[cut(1)],
+            d: &self.d[cut(32)],
+            sums: &self.sums[cut(16)],
+            n: end - start,
+            k: self.k,
+        }
+    }
+}
+
+/// A result of `n` columns of `rows` values, the columns `stride` values apart.
+///
+/// It can be split by rows, so that threads write disjoint parts of one buffer.
+#[derive(Debug)]
+pub struct MatMut<'a> {
+    ptr: *mut f32,
+    rows: usize,
+    n: usize,
+    stride: usize,
+    life: PhantomData<&'a mut [f32]>,
+}
+
+// SAFETY: a `MatMut` is the only way to its elements for `'a`, like the `&mut [f32]` it was made of.
+unsafe impl Send for MatMut<'_> {}
+
+impl<'a> MatMut<'a> {
+    /// `n` columns of `rows` values each, `rows` apart.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when `data` has another length than `n * rows`.
+    pub fn new(data: &'a mut [f32], rows: usize, n: usize) -> Result<Self, Error> {
+        if n.checked_mul(rows) != Some(data.len()) {
+            return Err(shape(format!("a result of {n} x {rows} in {} values", data.len())));
+        }
+        Ok(MatMut { ptr: data.as_mut_ptr(), rows, n, stride: rows, life: PhantomData })
+    }
+
+    /// Values per column.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+    /// Columns.
+    pub fn n(&self) -> usize {
+        self.n
+    }
+
+    /// Splits before row `r` (clamped) into two results over disjoint elements.
+    pub fn split_rows(self, r: usize) -> (MatMut<'a>, MatMut<'a>) {
+        let r = r.min(self.rows);
+        let MatMut { ptr, rows, n, stride, life } = self;
+        let low = MatMut { ptr, rows: r, n, stride, life };
+        // SAFETY: `r <= rows`, so the pointer stays within the first column (or one past its end).
+        let high = MatMut { ptr: unsafe { ptr.add(r) }, rows: rows - r, n, stride, life };
+        (low, high)
+    }
+
+    /// Writes `value` at row `r` of column `c`.
+    #[inline]
+    pub(crate) fn set(&mut self, r: usize, c: usize, value: f32) {
+        debug_assert!(r < self.rows && c < self.n);
+        // SAFETY: every caller in this crate loops within `rows` and `n`; the element is ours (see `Send`).
+        unsafe { *self.ptr.add(c * self.stride + r) = value }
+    }
+
+    /// The first element of column `c`, starting at row `r`.
+    #[inline]
+    #[cfg_attr(not(any(target_arch = "x86_64", target_arch = "aarch64")), allow(dead_code))]
+    pub(crate) fn at(&mut self, r: usize, c: usize) -> *mut f32 {
+        debug_assert!(r <= self.rows && c < self.n);
+        // SAFETY: as in `set`.
+        unsafe { self.ptr.add(c * self.stride + r) }
+    }
+}

@@ -1,0 +1,252 @@
+//! Threads: rayon's pool, entered once per batch of tokens, with a cheap hand-out of work inside.
+//!
+//! A [`Team::region`] wakes the pool's threads once. Inside it, [`Crew::for_each`] hands out chunks of one operation
+//! through a single atomic word, so an operation costs well under a microsecond to start and join instead of a
+//! fork/join of the pool. Waiting threads spin briefly and then yield, so that another process that wants a core gets it;
+//! between regions they sleep. Chunks are claimed, not assigned: a thread that the system does not run delays nobody.
+//! Results never depend on who computed a chunk (law 1).
+
+use std::cell::UnsafeCell;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+/// Iterations of the spin loop before a waiting thread starts to yield.
+const SPINS: u32 = 2_000;
+
+/// A fixed number of threads.
+#[derive(Debug)]
+pub struct Team {
+    pool: Option<rayon::ThreadPool>,
+    threads: usize,
+}
+
+impl Team {
+    /// A team of `threads` threads, the caller's own among them.
+    ///
+    /// # Errors
+    /// When `threads` is 0 or the system will not start them.
+    pub fn new(threads: usize) -> Result<Team, String> {
+        if threads == 0 {
+            return Err("the number of threads must be at least 1".to_owned());
+        }
+        if threads == 1 {
+            return Ok(Team { pool: None, threads });
+        }
+        let builder = rayon::ThreadPoolBuilder::new().num_threads(threads - 1);
+        let pool = builder.thread_name(|i| format!("kinglet-{}", i + 1)).build();
+        let pool = pool.map_err(|e| format!("cannot start {threads} threads: {e}"))?;
+        Ok(Team { pool: Some(pool), threads })
+    }
+
+    /// How many threads there are.
+    pub fn threads(&self) -> usize {
+        self.threads
+    }
+
+    /// Runs `f` on the caller's thread with the other threads at hand.
+    pub fn region<R>(&self, f: impl FnOnce(&Crew<'_>) -> R) -> R {
+        let Some(pool) = &self.pool else { return f(&Crew { shared: None, threads: 1 }) };
+        let shared = Shared::default();
+        pool.in_place_scope(|scope| {
+            for _ in 1..self.threads {
+                scope.spawn(|_| shared.work());
+            }
+            let _quit = QuitOnDrop(&shared);
+            f(&Crew { shared: Some(&shared), threads: self.threads })
+        })
+    }
+}
+
+/// The threads of one region.
+#[derive(Debug)]
+pub struct Crew<'a> {
+    shared: Option<&'a Shared>,
+    threads: usize,
+}
+
+impl Crew<'_> {
+    /// How many threads there are.
+    pub fn threads(&self) -> usize {
+        self.threads
+    }
+
+    /// Calls `f(0) … f(chunks - 1)`, each once, on any thread, and returns when all are done.
+    pub fn for_each(&self, chunks: usize, f: impl Fn(usize) + Sync) {
+        match self.shared {
+            Some(shared) if chunks > 1 => shared.run(chunks, &f),
+            _ => (0..chunks).for_each(f),
+        }
+    }
+}
+
+/// `epoch << 40 | chunks << 20 | next`: one word, so that a claim made for an old operation cannot succeed.
+#[derive(Debug, Clone, Copy)]
+struct Ticket(u64);
+
+impl Ticket {
+    const FIELD: u64 = (1 << 20) - 1;
+    fn new(epoch: u64, chunks: usize) -> Ticket {
+        Ticket((epoch << 40) | ((chunks as u64) << 20))
+    }
+    fn epoch(self) -> u64 {
+        self.0 >> 40
+    }
+    fn chunks(self) -> u64 {
+        (self.0 >> 20) & Self::FIELD
+    }
+    fn next(self) -> u64 {
+        self.0 & Self::FIELD
+    }
+}
+
+type Job = *const (dyn Fn(usize) + Sync);
+
+#[derive(Debug)]
+struct Shared {
+    ticket: AtomicU64,
+    done: AtomicUsize,
+    quit: AtomicBool,
+    job: UnsafeCell<Option<Job>>,
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        let (ticket, done) = (AtomicU64::new(0), AtomicUsize::new(0));
+        Shared { ticket, done, quit: AtomicBool::new(false), job: UnsafeCell::new(None) }
+    }
+}
+
+// SAFETY: `job` is written only by `run`, while no chunk is claimed, and read only by a thread that has claimed a
+// chunk of the operation it belongs to; `run` does not return before every claimed chunk is done. The claim
+// (acquire) reads the ticket that was published (release) after `job` was written.
+unsafe impl Sync for Shared {}
+
+struct QuitOnDrop<'a>(&'a Shared);
+impl Drop for QuitOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.quit.store(true, Ordering::Release);
+    }
+}
+
+/// Counts a chunk as done even when its function unwinds, so that nobody waits for ever.
+struct DoneOnDrop<'a>(&'a AtomicUsize);
+impl Drop for DoneOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::Release);
+    }
+}
+
+impl Shared {
+    fn run(&self, chunks: usize, f: &(dyn Fn(usize) + Sync)) {
+        assert!(chunks as u64 <= Ticket::FIELD, "too many chunks");
+        // SAFETY: the lifetime is erased only until this function returns, after every chunk is done.
+        let job = unsafe { std::mem::transmute::<*const (dyn Fn(usize) + Sync + '_), Job>(f) };
+        // SAFETY: no chunk is claimed: the previous `run` waited for all of its chunks.
+        unsafe { *self.job.get() = Some(job) };
+        self.done.store(0, Ordering::Relaxed);
+        let epoch = Ticket(self.ticket.load(Ordering::Relaxed)).epoch() + 1;
+        self.ticket.store(Ticket::new(epoch & 0xff_ffff, chunks).0, Ordering::Release);
+        let _wait = WaitOnDrop(self, chunks);
+        while self.claim_and_run() {}
+    }
+
+    /// Claims one chunk and runs it; false when none is left.
+    fn claim_and_run(&self) -> bool {
+        let mut seen = Ticket(self.ticket.load(Ordering::Acquire));
+        while seen.next() < seen.chunks() {
+            let claim =
+                self.ticket.compare_exchange_weak(seen.0, seen.0 + 1, Ordering::AcqRel, Ordering::Acquire);
+            match claim {
+                Err(now) => seen = Ticket(now),
+                Ok(_) => {
+                    let _done = DoneOnDrop(&self.done);
+                    // SAFETY: a chunk of the current operation is claimed, so `job` is its function and stays alive.
+                    if let Some(job) = unsafe { *self.job.get() } {
+                        // SAFETY: as above.
+                        unsafe { (*job)(seen.next() as usize) };
+                    }
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
+    fn work(&self) {
+        let mut idle = 0;
+        while !self.quit.load(Ordering::Acquire) {
+            if self.claim_and_run() {
+                idle = 0;
+            } else {
+                pause(&mut idle);
+            }
+        }
+    }
+}
+
+/// Waits for the claimed chunks also when the caller's own chunk unwinds: they borrow its stack.
+struct WaitOnDrop<'a>(&'a Shared, usize);
+impl Drop for WaitOnDrop<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            // Take what is left, so that no new chunk starts.
+            while self.0.claim_and_skip() {}
+        }
+        let mut idle = 0;
+        while self.0.done.load(Ordering::Acquire) < self.1 {
+            pause(&mut idle);
+        }
+    }
+}
+
+impl Shared {
+    fn claim_and_skip(&self) -> bool {
+        let seen = Ticket(self.ticket.load(Ordering::Acquire));
+        if seen.next() >= seen.chunks() {
+            return false;
+        }
+        if self.ticket.compare_exchange(seen.0, seen.0 + 1, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+            self.done.fetch_add(1, Ordering::Release);
+        }
+        true
+    }
+}
+
+fn pause(idle: &mut u32) {
+    *idle = idle.saturating_add(1);
+    if *idle < SPINS { std::hint::spin_loop() } else { std::thread::yield_now() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_chunk_runs_once() {
+        for threads in 1..=4 {
+            let team = Team::new(threads).unwrap();
+            team.region(|crew| {
+                for chunks in (0..40).chain([1000]) {
+                    let counts: Vec<AtomicUsize> = (0..chunks).map(|_| AtomicUsize::new(0)).collect();
+                    crew.for_each(chunks, |i| {
+                        counts[i].fetch_add(1, Ordering::Relaxed);
+                    });
+                    assert!(counts.iter().all(|c| c.load(Ordering::Relaxed) == 1), "{threads} {chunks}");
+                }
+            });
+        }
+    }
+
+    #[test]
+    fn zero_threads_is_an_error() {
+        assert!(Team::new(0).unwrap_err().contains("at least 1"));
+    }
+
+    #[test]
+    fn a_panic_reaches_the_caller() {
+        let team = Team::new(3).unwrap();
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            team.region(|crew| crew.for_each(8, |i| assert!(i > 100, "chunk {i}")));
+        }));
+        assert!(result.is_err());
+    }
+}
