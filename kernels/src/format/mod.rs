@@ -151,7 +151,7 @@ impl Format {
     /// Bytes of a row of `cols` weights, or `None` when `cols` is not a whole number of blocks or overflows.
     pub fn row_bytes(self, cols: usize) -> Option<usize> {
         let (_, len, bytes) = self.facts();
-        (cols % len == 0).then(|| (cols / len).checked_mul(bytes)).flatten()
+        cols.is_multiple_of(len).then(|| (cols / len).checked_mul(bytes)).flatten()
     }
 
     /// The format with this ggml type number.
