@@ -6,9 +6,17 @@
 //! written down in `reference/CONTRACT.md`.
 
 mod error;
+mod float;
 pub mod format;
+mod kernels;
+mod matrix;
+mod scalar;
 mod tier;
+#[cfg(target_arch = "x86_64")]
+mod x86_64;
 
 pub use error::Error;
 pub use format::Format;
+pub use kernels::Kernels;
+pub use matrix::{MatMut, Matrix, QuantizedRows};
 pub use tier::Tier;

@@ -87,7 +87,11 @@ impl<'a> QuantizedRows<'a> {
     /// [`Error::Shape`] when a length does not fit.
     pub fn new(q: &'a [i8], d: &'a [f32], sums: &'a [i16], n: usize, k: usize) -> Result<Self, Error> {
         let len = n.checked_mul(k);
-        if !k.is_multiple_of(GROUP) || len != Some(q.len()) || d.len() * 32 != q.len() || sums.len() * 16 != q.len() {
+        if !k.is_multiple_of(GROUP)
+            || len != Some(q.len())
+            || d.len() * 32 != q.len()
+            || sums.len() * 16 != q.len()
+        {
             return Err(shape(format!(
                 "{n} x {k} quantized activations with q {}, d {}, sums {}",
                 q.len(),

@@ -4,6 +4,18 @@
 //! into a [`Group`]; from that alone every kernel has a portable version (the scalar tier), and every tier a
 //! default for formats it has no hand-written code for.
 
+pub mod iq4_nl;
+pub mod q2_k;
+pub mod q3_k;
+pub mod q4_0;
+pub mod q4_1;
+pub mod q4_k;
+pub mod q5_0;
+pub mod q5_1;
+pub mod q5_k;
+pub mod q6_k;
+pub mod q8_0;
+
 use std::fmt;
 
 /// Weights per group: the unit in which every format decodes and in which activations are quantized.
@@ -163,5 +175,65 @@ impl Format {
 impl fmt::Display for Format {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
+    }
+}
+
+/// Runs `$body` with `$B` standing for the block type of `$format`, or `$other` for float formats and those not built.
+macro_rules! with_block {
+    ($format:expr, $B:ident => $body:expr, else => $other:expr) => {{
+        macro_rules! arm {
+            ($block:ty) => {{
+                type $B = $block;
+                #[allow(clippy::unit_arg, reason = "a body may be a call that returns nothing")]
+                Ok($body)
+            }};
+        }
+        use $crate::Format as F;
+        use $crate::format as f;
+        match $format {
+            F::Q4_0 => arm!(f::q4_0::BlockQ4_0),
+            F::Q4_1 => arm!(f::q4_1::BlockQ4_1),
+            F::Q5_0 => arm!(f::q5_0::BlockQ5_0),
+            F::Q5_1 => arm!(f::q5_1::BlockQ5_1),
+            F::Q8_0 => arm!(f::q8_0::BlockQ8_0),
+            F::Q2_K => arm!(f::q2_k::BlockQ2_K),
+            F::Q3_K => arm!(f::q3_k::BlockQ3_K),
+            F::Q4_K => arm!(f::q4_k::BlockQ4_K),
+            F::Q5_K => arm!(f::q5_k::BlockQ5_K),
+            F::Q6_K => arm!(f::q6_k::BlockQ6_K),
+            F::IQ4_NL => arm!(f::iq4_nl::BlockIQ4_NL),
+            _ => $other,
+        }
+    }};
+}
+pub(crate) use with_block;
+
+/// An f16 field, which in a file has no alignment.
+#[inline]
+fn f16(bytes: [u8; 2]) -> f32 {
+    half::f16::from_le_bytes(bytes).to_f32()
+}
+
+/// 32 nibbles: the low ones of the 16 bytes, then the high ones.
+#[inline]
+fn nibbles(qs: &[u8; 16]) -> [u8; GROUP] {
+    std::array::from_fn(|i| (qs[i % 16] >> (4 * (i / 16))) & 15)
+}
+
+/// [`nibbles`], weight `i` topped by bit `i` of `qh`.
+#[inline]
+fn with_fifth_bit(qs: &[u8; 16], qh: [u8; 4]) -> [u8; GROUP] {
+    let (low, qh) = (nibbles(qs), u32::from_le_bytes(qh));
+    std::array::from_fn(|i| low[i] | ((qh >> i) as u8 & 1) << 4)
+}
+
+/// The 6-bit scale and min of sub-block `g` in the 12 packed bytes of Q4_K and Q5_K.
+#[inline]
+fn scale_min(scales: &[u8; 12], g: usize) -> (u8, u8) {
+    if g < 4 {
+        (scales[g] & 63, scales[g + 4] & 63)
+    } else {
+        let low = scales[g + 4];
+        ((low & 15) | (scales[g - 4] >> 6) << 4, (low >> 4) | (scales[g] >> 6) << 4)
     }
 }

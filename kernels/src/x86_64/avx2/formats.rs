@@ -66,8 +66,16 @@ unsafe fn fifth_bits(rows: &[*const u8; 8], offset: usize) -> [__m256i; 8] {
     for (j, out) in out.iter_mut().enumerate() {
         // Byte j/2 of each dword to all its bytes, then one bit of its nibble per byte.
         let byte = (j / 2) as i32 * 0x0101_0101;
-        let spread =
-            _mm256_setr_epi32(0, 0x0404_0404, 0x0808_0808, 0x0c0c_0c0c, 0, 0x0404_0404, 0x0808_0808, 0x0c0c_0c0c);
+        let spread = _mm256_setr_epi32(
+            0,
+            0x0404_0404,
+            0x0808_0808,
+            0x0c0c_0c0c,
+            0,
+            0x0404_0404,
+            0x0808_0808,
+            0x0c0c_0c0c,
+        );
         let spread = _mm256_add_epi8(spread, _mm256_set1_epi32(byte));
         let bytes = _mm256_shuffle_epi8(qh, spread);
         let bit = if j % 2 == 0 { select } else { _mm256_slli_epi16::<4>(select) };

@@ -74,9 +74,8 @@ pub(crate) unsafe fn matmul<F: TileFormat>(
     for r0 in (0..w.rows()).step_by(MR) {
         let live = MR.min(w.rows() - r0);
         // Past the last row the last row is repeated and its results are not stored.
-        let rows = std::array::from_fn(|i| {
-            w.data().as_ptr().wrapping_add((r0 + i.min(live - 1)) * w.row_bytes())
-        });
+        let rows =
+            std::array::from_fn(|i| w.data().as_ptr().wrapping_add((r0 + i.min(live - 1)) * w.row_bytes()));
         let blocks = Blocks::<F> {
             rows,
             ahead: MR * w.row_bytes(),

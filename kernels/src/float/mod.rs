@@ -1,0 +1,3 @@
+//! Float kernels.
+
+pub(crate) mod fma;

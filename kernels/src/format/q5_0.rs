@@ -1,0 +1,29 @@
+//! Q5_0: 32 weights of 5 bits, one scale, `w = d * (q - 16)`.
+//!
+//! ```text
+//! byte 0    2                6                      22
+//!      d f16  qh u32: bit i   qs[16]: low nibbles are weights 0..16, high nibbles 16..32
+//!             tops weight i
+//! ```
+//! Source: `block_q5_0` in ggml's `ggml-common.h`.
+
+use super::{Block, Format, GROUP, Group, f16};
+
+/// One block on disk.
+#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+pub struct BlockQ5_0 {
+    d: [u8; 2],
+    qh: [u8; 4],
+    qs: [u8; 16],
+}
+
+impl Block for BlockQ5_0 {
+    const FORMAT: Format = Format::Q5_0;
+    const LEN: usize = GROUP;
+
+    fn group(&self, _: usize) -> Group {
+        let q = super::with_fifth_bit(&self.qs, self.qh).map(|q| q as i8 - 16);
+        Group { q, s: [1, 1], d: f16(self.d), m: [0.0; 2] }
+    }
+}
