@@ -1,3 +1,4 @@
 //! A small memory-mapped runtime that runs GGUF language models on the CPU.
 
+pub mod gguf;
 pub mod team;
