@@ -1,4 +1,5 @@
 //! A small memory-mapped runtime that runs GGUF language models on the CPU.
 
+pub mod cli;
 pub mod gguf;
 pub mod team;

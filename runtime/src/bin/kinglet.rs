@@ -1,2 +1,7 @@
-//! The `kinglet` program.
-fn main() {}
+//! The `kinglet` program; everything is in [`kinglet::cli`].
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    kinglet::cli::main()
+}

@@ -1,0 +1,148 @@
+//! The command line: one file per verb, shared options in [`options`], errors and exit codes in [`error`].
+//!
+//! A verb is an `Args` struct, its examples and a `run` function, and one line in `Verb` and `dispatch`.
+//!
+//! | exit code | meaning |
+//! |---|---|
+//! | 0 | success, also when the reader of a pipe has had enough |
+//! | 1 | a failure while running |
+//! | 2 | the command line is wrong |
+//! | 3 | a model or input file is missing, damaged or not supported |
+//! | 4 | a model could not be fetched or stored |
+//! | 130 | interrupted with Ctrl-C |
+
+pub mod bench;
+pub mod chat;
+pub mod cpu;
+pub mod error;
+pub mod inspect;
+pub mod logits;
+pub mod options;
+pub mod perplexity;
+pub mod run;
+pub mod tokenize;
+pub mod verify;
+
+pub use error::{CliError, Code};
+
+use clap::builder::styling::{AnsiColor, Styles};
+use clap::error::ErrorKind;
+use clap::{Parser, Subcommand};
+use options::Verbosity;
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().bold())
+    .usage(AnsiColor::Green.on_default().bold())
+    .literal(AnsiColor::Cyan.on_default().bold())
+    .placeholder(AnsiColor::Cyan.on_default());
+
+/// Run GGUF language models on the CPU, with the same answer on every machine.
+#[derive(Debug, Parser)]
+#[command(name = "kinglet", version, styles = STYLES, max_term_width = 100, disable_help_subcommand = true)]
+#[command(subcommand_value_name = "VERB", subcommand_help_heading = "Verbs")]
+#[command(after_help = top_help(), arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+    #[command(flatten)]
+    verbosity: Verbosity,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Show what is in a model file and what of it is not supported
+    #[command(after_help = examples(inspect::EXAMPLES))]
+    Inspect(inspect::Args),
+}
+
+fn dispatch(verb: Verb, verbosity: Verbosity) -> Result<(), CliError> {
+    match verb {
+        Verb::Inspect(args) => inspect::run(&args, verbosity),
+    }
+}
+
+/// A heading and text for `after_help`. Clap leaves the colour out where output is not a terminal.
+fn section(heading: &str, text: &str) -> String {
+    let style = STYLES.get_header();
+    let lines: Vec<String> = text.lines().map(|l| format!("  {}", l.trim_start())).collect();
+    format!("{style}{heading}:{style:#}\n{}", lines.join("\n"))
+}
+
+fn examples(text: &str) -> String {
+    section("Examples", text)
+}
+
+const TOP_EXAMPLES: &str = "\
+  kinglet inspect model.gguf                               # what is in a file";
+
+const ENVIRONMENT: &str = "\
+  KINGLET_TIER    force a kernel tier (see `kinglet cpu`)";
+
+fn top_help() -> String {
+    let parts =
+        [examples(TOP_EXAMPLES), section("Environment", ENVIRONMENT), section("Exit codes", error::HELP)];
+    parts.join("\n\n")
+}
+
+/// Runs the program with the process's own arguments.
+pub fn main() -> ExitCode {
+    run_from(std::env::args_os())
+}
+
+fn run_from(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(e) => return parse_failure(&e),
+    };
+    match dispatch(cli.verb, cli.verbosity) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) if e.quiet => ExitCode::SUCCESS,
+        Err(e) => {
+            if !e.message.is_empty() {
+                report(&e.message);
+            }
+            ExitCode::from(e.code as u8)
+        }
+    }
+}
+
+/// One line on stderr; a control character in it (from a file or a flag) is shown, not obeyed.
+fn report(message: &str) {
+    use std::io::Write;
+    let line: String = message.chars().flat_map(visible).collect();
+    // Nowhere is left to report a stderr that cannot be written to.
+    let _ = writeln!(std::io::stderr().lock(), "kinglet: {line}");
+}
+
+fn visible(c: char) -> impl Iterator<Item = char> {
+    let (plain, escaped) = if c.is_control() { (None, Some(c.escape_default())) } else { (Some(c), None) };
+    plain.into_iter().chain(escaped.into_iter().flatten())
+}
+
+/// `--help` and `--version` are printed; anything else becomes one line.
+fn parse_failure(e: &clap::Error) -> ExitCode {
+    match e.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            let _ = e.print();
+            ExitCode::SUCCESS
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            let _ = e.print();
+            ExitCode::from(Code::Usage as u8)
+        }
+        _ => {
+            report(&one_line(&e.render().to_string()));
+            ExitCode::from(Code::Usage as u8)
+        }
+    }
+}
+
+/// Clap's several lines in one: the complaint, then its tips, then where to read on.
+fn one_line(rendered: &str) -> String {
+    let body = rendered.split("\n\nUsage:").next().unwrap_or(rendered);
+    let body = body.split("\n\nFor more information").next().unwrap_or(body);
+    let words: Vec<&str> = body.trim_start_matches("error:").split_whitespace().collect();
+    format!("{} (see --help)", words.join(" ").replace(" tip: ", "; "))
+}
