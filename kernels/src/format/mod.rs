@@ -178,14 +178,13 @@ impl fmt::Display for Format {
     }
 }
 
-/// Runs `$body` with `$B` standing for the block type of `$format`, or `$other` for float formats and those not built.
+/// `$body` with `$B` standing for the block type of `$format`, or `$other` for float formats.
 macro_rules! with_block {
     ($format:expr, $B:ident => $body:expr, else => $other:expr) => {{
         macro_rules! arm {
             ($block:ty) => {{
                 type $B = $block;
-                #[allow(clippy::unit_arg, reason = "a body may be a call that returns nothing")]
-                Ok($body)
+                $body
             }};
         }
         use $crate::Format as F;
