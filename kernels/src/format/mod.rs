@@ -4,6 +4,7 @@
 //! into a [`Group`]; from that alone every kernel has a portable version (the scalar tier), and every tier a
 //! default for formats it has no hand-written code for.
 
+mod dequantize;
 pub mod iq4_nl;
 pub mod q2_k;
 pub mod q3_k;
@@ -16,6 +17,7 @@ pub mod q5_k;
 pub mod q6_k;
 pub mod q8_0;
 
+pub use dequantize::dequantize_row;
 use std::fmt;
 
 /// Weights per group: the unit in which every format decodes and in which activations are quantized.
