@@ -3,14 +3,21 @@
 //! Function pointers are private: a `Kernels` exists only for a tier that [`Tier::check`] has found usable, which is
 //! the proof that its `#[target_feature]` functions may be called.
 
-use crate::format::{GROUP, with_block};
+use crate::format::GROUP;
 use crate::matrix::{MatMut, Matrix, QuantizedRows};
-use crate::{Error, Tier, scalar};
+use crate::table::{Matmul, Table};
+use crate::{Error, Tier};
 
 /// The fastest kernels of one tier. Small and `Copy`; make one and pass it around.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Kernels {
-    tier: Tier,
+    table: &'static Table,
+}
+
+impl std::fmt::Debug for Kernels {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Kernels").field("tier", &self.tier()).finish()
+    }
 }
 
 impl Kernels {
@@ -19,7 +26,7 @@ impl Kernels {
     /// # Errors
     /// As [`Tier::choose`].
     pub fn detect() -> Result<Kernels, Error> {
-        Ok(Kernels { tier: Tier::choose()? })
+        Kernels::with_tier(Tier::choose()?)
     }
 
     /// Kernels of `tier`.
@@ -28,12 +35,13 @@ impl Kernels {
     /// [`Error::UnusableTier`] when this machine cannot run it.
     pub fn with_tier(tier: Tier) -> Result<Kernels, Error> {
         tier.check()?;
-        Ok(Kernels { tier })
+        let no_table = || Error::UnusableTier { tier, why: "it is for another architecture".to_owned() };
+        Ok(Kernels { table: Table::of(tier).ok_or_else(no_table)? })
     }
 
     /// The tier whose kernels these are.
     pub fn tier(&self) -> Tier {
-        self.tier
+        self.table.tier
     }
 
     /// Quantizes `x` (`n` rows, each a multiple of 32 values, back to back) into `q: [x.len()]`,
@@ -47,22 +55,14 @@ impl Kernels {
             let (q, d, s) = (q.len(), d.len(), sums.len());
             return Err(Error::Shape { what: format!("quantizing {n} values into q {q}, d {d}, sums {s}") });
         }
-        match self.tier {
-            #[cfg(target_arch = "x86_64")]
-            // SAFETY: the tier is usable; lengths have just been checked.
-            Tier::Avx2 => unsafe { crate::x86_64::avx2::quantize::quantize(x, q, d, sums) },
-            _ => scalar::quantize::quantize(x, q, d, sums),
-        }
+        // SAFETY: the tier is usable (see `Table`); lengths have just been checked.
+        unsafe { (self.table.quantize)(x, q, d, sums) };
         Ok(())
     }
 
     /// Bytes of scratch that [`Kernels::matmul`] needs for `w`, whatever the number of columns.
     pub fn matmul_scratch(&self, w: &Matrix<'_>) -> usize {
-        match self.tier {
-            #[cfg(target_arch = "x86_64")]
-            Tier::Avx2 => crate::x86_64::avx2::matmul::scratch_bytes(w.cols()) + 64,
-            _ => 0,
-        }
+        self.table.matmul(w.format()).map_or(0, |m| (m.scratch)(w.cols()))
     }
 
     /// `y[c][r] = dot(w[r], x[c])` for quantized weights (contract section 2).
@@ -86,47 +86,17 @@ impl Kernels {
                 format!("[{r} x {k}] weights, [{n} x {xk}] activations, [{} x {}] result", y.n(), y.rows());
             return Err(Error::Shape { what });
         }
-        let need = self.matmul_scratch(w);
+        let Some(Matmul { run, scratch: need }) = self.table.matmul(w.format()) else {
+            let what = format!("{} weights where quantized ones are expected", w.format());
+            return Err(Error::Shape { what });
+        };
+        let need = need(w.cols());
         if scratch.len() < need {
             let have = scratch.len();
             return Err(Error::Shape { what: format!("{have} bytes of scratch where {need} are needed") });
         }
-        match self.tier {
-            #[cfg(target_arch = "x86_64")]
-            // SAFETY: the tier is usable; shapes have just been checked.
-            Tier::Avx2 => unsafe { avx2_matmul(w, x, y, scratch) },
-            _ => with_block!(w.format(), B => scalar::matmul::matmul::<B>(w, x, y), else => Err(float(w))),
-        }
+        // SAFETY: the tier is usable (see `Table`); shapes, format and scratch have just been checked.
+        unsafe { run(w, x, y, scratch) };
+        Ok(())
     }
-}
-
-fn float(w: &Matrix<'_>) -> Error {
-    Error::Shape { what: format!("{} weights where quantized ones are expected", w.format()) }
-}
-
-/// # Safety
-/// AVX2, FMA and F16C are usable; shapes have been checked.
-#[cfg(target_arch = "x86_64")]
-unsafe fn avx2_matmul(
-    w: &Matrix<'_>,
-    x: &QuantizedRows<'_>,
-    y: &mut MatMut<'_>,
-    scratch: &mut [u8],
-) -> Result<(), Error> {
-    use crate::Format;
-    use crate::x86_64::avx2::{self, matmul::matmul};
-    // SAFETY: the caller's.
-    unsafe {
-        match w.format() {
-            Format::Q4_0 => matmul::<avx2::Q4_0>(w, x, y, scratch),
-            Format::Q4_1 => matmul::<avx2::Q4_1>(w, x, y, scratch),
-            Format::Q5_0 => matmul::<avx2::Q5_0>(w, x, y, scratch),
-            Format::Q5_1 => matmul::<avx2::Q5_1>(w, x, y, scratch),
-            Format::Q8_0 => matmul::<avx2::Q8_0>(w, x, y, scratch),
-            other => {
-                return with_block!(other, B => matmul::<avx2::Generic<B>>(w, x, y, scratch), else => Err(float(w)));
-            }
-        }
-    }
-    Ok(())
 }

@@ -5,12 +5,15 @@
 //! call them. Every kernel of every [`Tier`] equals `kinglet-reference` bit for bit; the contract is
 //! written down in `reference/CONTRACT.md`.
 
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
 mod error;
 mod float;
 pub mod format;
 mod kernels;
 mod matrix;
 mod scalar;
+mod table;
 mod tier;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;

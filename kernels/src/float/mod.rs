@@ -1,3 +1,4 @@
 //! Float kernels.
 
 pub(crate) mod fma;
+pub(crate) mod lanes;

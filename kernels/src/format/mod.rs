@@ -4,6 +4,7 @@
 //! into a [`Group`]; from that alone every kernel has a portable version (the scalar tier), and every tier a
 //! default for formats it has no hand-written code for.
 
+mod dequantize;
 pub mod iq4_nl;
 pub mod q2_k;
 pub mod q3_k;
@@ -16,6 +17,7 @@ pub mod q5_k;
 pub mod q6_k;
 pub mod q8_0;
 
+pub use dequantize::dequantize_row;
 use std::fmt;
 
 /// Weights per group: the unit in which every format decodes and in which activations are quantized.
@@ -178,14 +180,13 @@ impl fmt::Display for Format {
     }
 }
 
-/// Runs `$body` with `$B` standing for the block type of `$format`, or `$other` for float formats and those not built.
+/// `$body` with `$B` standing for the block type of `$format`, or `$other` for float formats.
 macro_rules! with_block {
     ($format:expr, $B:ident => $body:expr, else => $other:expr) => {{
         macro_rules! arm {
             ($block:ty) => {{
                 type $B = $block;
-                #[allow(clippy::unit_arg, reason = "a body may be a call that returns nothing")]
-                Ok($body)
+                $body
             }};
         }
         use $crate::Format as F;

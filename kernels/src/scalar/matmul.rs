@@ -8,7 +8,7 @@ use crate::matrix::{MatMut, Matrix, QuantizedRows};
 const NR: usize = 32;
 
 /// `y[c][r] = dot(w[r], x[c])` for every row and column, with the checks already made.
-pub(crate) fn matmul<B: Block>(w: &Matrix<'_>, x: &QuantizedRows<'_>, y: &mut MatMut<'_>) {
+pub(crate) fn matmul<B: Block>(w: &Matrix<'_>, x: &QuantizedRows<'_>, y: &mut MatMut<'_>, _: &mut [u8]) {
     let groups = w.cols() / GROUP;
     for r in 0..w.rows() {
         let row = &w.data()[r * w.row_bytes()..(r + 1) * w.row_bytes()];

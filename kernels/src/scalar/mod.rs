@@ -2,3 +2,13 @@
 
 pub(crate) mod matmul;
 pub(crate) mod quantize;
+
+use crate::format::with_block;
+use crate::table::{Matmul, Table};
+use crate::{Format, Tier};
+
+pub(crate) static TABLE: Table = Table { tier: Tier::Scalar, matmul, quantize: quantize::quantize };
+
+fn matmul(format: Format) -> Option<Matmul> {
+    with_block!(format, B => Some(Matmul { run: matmul::matmul::<B>, scratch: |_| 0 }), else => None)
+}

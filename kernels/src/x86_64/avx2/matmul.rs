@@ -18,7 +18,8 @@ const GEMM_FROM: usize = 5;
 
 /// Bytes of scratch for a matrix with `cols` columns.
 pub(crate) const fn scratch_bytes(cols: usize) -> usize {
-    (cols / GROUP) * size_of::<Tile>()
+    // One tile more, because the scratch may begin anywhere.
+    (cols / GROUP + 1) * size_of::<Tile>()
 }
 
 /// Where tiles come from: blocks as they lie in the file, or already unpacked.

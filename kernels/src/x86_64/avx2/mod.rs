@@ -6,9 +6,27 @@
 
 mod formats;
 mod generic;
-pub(crate) mod matmul;
-pub(crate) mod quantize;
+mod matmul;
+mod quantize;
 mod tile;
 
-pub(crate) use formats::*;
-pub(crate) use generic::Generic;
+use crate::format::with_block;
+use crate::table::{Matmul, Table};
+use crate::{Format, Tier};
+use tile::TileFormat;
+
+pub(crate) static TABLE: Table = Table { tier: Tier::Avx2, matmul, quantize: quantize::quantize };
+
+fn matmul(format: Format) -> Option<Matmul> {
+    const fn of<F: TileFormat>() -> Option<Matmul> {
+        Some(Matmul { run: matmul::matmul::<F>, scratch: matmul::scratch_bytes })
+    }
+    match format {
+        Format::Q4_0 => of::<formats::Q4_0>(),
+        Format::Q4_1 => of::<formats::Q4_1>(),
+        Format::Q5_0 => of::<formats::Q5_0>(),
+        Format::Q5_1 => of::<formats::Q5_1>(),
+        Format::Q8_0 => of::<formats::Q8_0>(),
+        other => with_block!(other, B => of::<generic::Generic<B>>(), else => None),
+    }
+}

@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Runs the x86-64 release tests and the kinglet program as a CPU without AVX (Nehalem, 2008): an instruction that leaked
+# out of a detected tier dies here, and the scalar tier must be the one chosen.
+#
+#   ci/x86_baseline.sh [ARGUMENT OF cargo test...]
+#
+# Installs Debian's qemu-user when it is missing.
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+[[ $(uname -m) == x86_64 ]] || die "needs an x86-64 machine"
+
+heading "x86-64 baseline: tests as Nehalem"
+need_packages qemu-user
+arguments=("$@")
+((${#arguments[@]})) || arguments=("${EMULATED_TESTS[@]}")
+EMULATED_TARGET=x86_64-unknown-linux-gnu
+RUNNER="qemu-x86_64 -cpu Nehalem"
+export KINGLET_REQUIRE_TIERS=scalar KINGLET_EXPECT_TIER=scalar
+emulated cargo test --release "${arguments[@]}"
+
+heading "x86-64 baseline: the program as Nehalem"
+cargo build --release -p kinglet
+$RUNNER "$TARGET_DIR/release/kinglet" --help
+if $RUNNER "$TARGET_DIR/release/kinglet" --help | grep -qw cpu; then
+  $RUNNER "$TARGET_DIR/release/kinglet" cpu
+fi
+finish

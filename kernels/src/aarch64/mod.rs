@@ -1,0 +1,3 @@
+//! Tiers of aarch64.
+
+pub(crate) mod neon;
