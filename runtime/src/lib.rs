@@ -2,4 +2,5 @@
 
 pub mod cli;
 pub mod gguf;
+pub mod hub;
 pub mod team;

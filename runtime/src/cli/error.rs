@@ -1,5 +1,6 @@
 //! How the program fails: one line on stderr, and an exit code that a script can act on.
 
+use crate::hub::{HubError, HubErrorKind};
 use std::fmt;
 use std::io;
 
@@ -83,5 +84,15 @@ impl std::error::Error for CliError {}
 impl From<crate::gguf::GgufError> for CliError {
     fn from(e: crate::gguf::GgufError) -> CliError {
         CliError::input(e)
+    }
+}
+
+impl From<HubError> for CliError {
+    fn from(e: HubError) -> CliError {
+        let code = match e.kind {
+            HubErrorKind::Name => Code::Input,
+            HubErrorKind::Fetch | HubErrorKind::Cache => Code::Hub,
+        };
+        CliError::new(code, e)
     }
 }

