@@ -96,16 +96,16 @@ pub(super) fn read(gguf: &Gguf, n: usize) -> Result<Vec<u8>, String> {
     if !matches!(types.kind, Kind::I32 | Kind::U32) {
         return Err(format!("key `{key}` is not an array of 32-bit integers"));
     }
-    let kind = |value| match value {
-        Value::Int(1) | Value::Uint(1) => NORMAL,
-        Value::Int(2) | Value::Uint(2) => UNKNOWN,
-        Value::Int(3) | Value::Uint(3) => CONTROL,
-        Value::Int(4) | Value::Uint(4) => USER_DEFINED,
-        Value::Int(6) | Value::Uint(6) => BYTE,
+    let kind = |number| match number {
+        1 => NORMAL,
+        2 => UNKNOWN,
+        3 => CONTROL,
+        4 => USER_DEFINED,
+        6 => BYTE,
         // 0 and 5 are undefined and unused tokens: never special, and they have no text.
         _ => 0,
     };
-    Ok(types.iter().map(kind).collect())
+    Ok(types.bytes().as_chunks().0.iter().map(|b| kind(u32::from_le_bytes(*b))).collect())
 }
 
 /// An id of the key `tokenizer.ggml.{name}_token_id`.

@@ -17,7 +17,7 @@ mod table;
 
 pub use stream::StreamDecoder;
 
-use crate::gguf::{Gguf, GgufError, Kind, Value};
+use crate::gguf::{Gguf, GgufError, Kind};
 use bpe::{Bpe, Work};
 use kinds::{BYTE, CONTROL, NORMAL, UNKNOWN, USER_DEFINED};
 use merge::Merger;
@@ -249,13 +249,12 @@ fn read_scores(gguf: &Gguf, n: usize) -> Result<Vec<f32>, String> {
     if scores.len != n {
         return Err(format!("key `{key}` has {} entries for {n} tokens", scores.len));
     }
-    let score = |value| match value {
-        Value::Float(x) => Some(x as f32),
-        Value::Int(x) => Some(x as f32),
-        _ => None,
-    };
-    let scores: Option<Vec<f32>> = scores.iter().map(score).collect();
-    scores.filter(|s| s.len() == n).ok_or_else(|| format!("key `{key}` is not an array of numbers"))
+    let numbers = scores.bytes().as_chunks().0.iter();
+    match scores.kind {
+        Kind::F32 => Ok(numbers.map(|b| f32::from_le_bytes(*b)).collect()),
+        Kind::I32 => Ok(numbers.map(|b| i32::from_le_bytes(*b) as f32).collect()),
+        _ => Err(format!("key `{key}` is not an array of 32-bit numbers")),
+    }
 }
 
 /// Special tokens after which white space is dropped, ascending. No key tells; Phi-3 is known to.

@@ -36,30 +36,46 @@ impl Table {
         let index_mask = (n.next_power_of_two() as u32).max(1) - 1;
         let slots = vec![EMPTY; (2 * n.max(1)).next_power_of_two()];
         let seed = RandomState::new().build_hasher().finish();
-        let mut table =
-            Table { bytes: Vec::new(), ends: Vec::with_capacity(n), slots, index_mask, seed, longest: 0 };
-        table.bytes.reserve(8 * n);
+        let (mut bytes, mut ends, mut longest) = (Vec::with_capacity(8 * n), Vec::with_capacity(n), 0);
         for string in strings.take(n) {
-            table.push(string)?;
+            bytes.extend_from_slice(string);
+            ends.push(u32::try_from(bytes.len()).map_err(|_| "has more than 4 GiB of text".to_owned())?);
+            longest = longest.max(string.len());
         }
+        let mut table = Table { bytes, ends, slots, index_mask, seed, longest };
+        table.fill();
         Ok(table)
     }
 
-    fn push(&mut self, string: &[u8]) -> Result<(), String> {
-        let index = self.ends.len() as u32;
-        let (mut slot, tag) = self.start(string);
-        self.bytes.extend_from_slice(string);
-        let end = u32::try_from(self.bytes.len()).map_err(|_| "has more than 4 GiB of text".to_owned())?;
-        self.ends.push(end);
-        self.longest = self.longest.max(string.len());
+    /// Enters every string. In groups, whose slots are read before they are needed: the table is larger than the caches
+    /// of small machines, and so their misses overlap.
+    fn fill(&mut self) {
+        const GROUP: usize = 32;
+        let mut at = [(0, 0); GROUP];
+        for first in (0..self.ends.len()).step_by(GROUP) {
+            let indices = first as u32..self.ends.len().min(first + GROUP) as u32;
+            let mut touched = 0;
+            for (index, at) in indices.clone().zip(&mut at) {
+                *at = self.start(self.get(index).unwrap_or(&[]));
+                touched ^= self.slots[at.0];
+            }
+            std::hint::black_box(touched);
+            for (index, (slot, tag)) in indices.zip(at) {
+                self.enter(index, slot, tag);
+            }
+        }
+    }
+
+    #[inline]
+    fn enter(&mut self, index: u32, mut slot: usize, tag: u32) {
         loop {
             let taken = self.slots[slot];
             if taken == EMPTY {
                 self.slots[slot] = index | tag;
-                return Ok(());
+                return;
             }
-            if taken & !self.index_mask == tag && self.get(taken & self.index_mask) == Some(string) {
-                return Ok(());
+            if taken & !self.index_mask == tag && self.get(taken & self.index_mask) == self.get(index) {
+                return;
             }
             slot = (slot + 1) & (self.slots.len() - 1);
         }
@@ -112,7 +128,8 @@ impl Table {
     }
 }
 
-/// Eight bytes at a time, each step a folded 64 x 64 multiplication.
+/// Eight bytes at a time, each step a folded 64 x 64 multiplication. The last step may take bytes a second time, which
+/// spares copying a short rest.
 #[inline]
 fn hash(seed: u64, bytes: &[u8]) -> u64 {
     const K: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -121,16 +138,19 @@ fn hash(seed: u64, bytes: &[u8]) -> u64 {
         (product as u64) ^ (product >> 64) as u64
     };
     let mut h = seed ^ (bytes.len() as u64).wrapping_mul(K);
-    let mut chunks = bytes.chunks_exact(8);
-    for chunk in &mut chunks {
-        let mut word = [0; 8];
-        word.copy_from_slice(chunk);
-        h = mix(h ^ u64::from_le_bytes(word), K);
-    }
-    let mut last = [0; 8];
-    let rest = chunks.remainder();
-    last[..rest.len()].copy_from_slice(rest);
-    mix(mix(h ^ u64::from_le_bytes(last), K), seed | 1)
+    let last = match (bytes.last_chunk::<8>(), bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+        (Some(last), ..) => {
+            for word in bytes[..bytes.len() - 1].as_chunks::<8>().0 {
+                h = mix(h ^ u64::from_le_bytes(*word), K);
+            }
+            u64::from_le_bytes(*last)
+        }
+        (None, Some(a), Some(b)) => {
+            u64::from(u32::from_le_bytes(*a)) | u64::from(u32::from_le_bytes(*b)) << 32
+        }
+        _ => bytes.iter().fold(0, |w, b| w << 8 | u64::from(*b)),
+    };
+    mix(mix(h ^ last, K), seed | 1)
 }
 
 #[cfg(test)]
