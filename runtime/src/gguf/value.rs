@@ -76,6 +76,11 @@ impl<'a> Array<'a> {
         (0..len).filter_map(move |_| cursor.value(kind, 0).ok())
     }
 
+    /// The elements as they lie in the file, little-endian: `len` times the element's size for kinds of a fixed size.
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
     /// The bytes of each string of an array of strings (nothing for other arrays).
     pub fn strings(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         let mut cursor = Cursor::new(self.bytes);

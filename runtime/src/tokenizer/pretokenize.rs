@@ -1,0 +1,195 @@
+//! Pre-tokenizers: how a text is cut into words before byte-pair encoding, by the names of `tokenizer.ggml.pre`.
+//!
+//! Names and expressions are facts, taken from llama.cpp's `src/llama-vocab.cpp`. Two differ on purpose: for `tekken` and
+//! `gpt-4o` llama.cpp approximates the case classes of non-ASCII letters, and here stand the models' own expressions.
+
+use super::split::{
+    BAILING, CL100K, FAST, GPT2, MINICPM5, O200K, PUNCT, PUNCT_BACKTICK, Piece, QWEN2, QWEN35, SEED_CODER,
+    TEKKEN, THREE_DIGITS, UFAKZEKA,
+};
+
+/// One row of the table.
+#[derive(Debug)]
+pub(super) struct Pre {
+    names: &'static [&'static str],
+    /// Each expression cuts the pieces that the one before left; what lies between two matches is a piece too.
+    patterns: &'static [&'static str],
+    /// A word that is a token is taken whole, whatever the merges say.
+    pub(super) ignore_merges: bool,
+    /// Whether BOS is added when `tokenizer.ggml.add_bos_token` is absent.
+    pub(super) add_bos: bool,
+}
+
+const fn row(names: &'static [&'static str], patterns: &'static [&'static str]) -> Pre {
+    Pre { names, patterns, ignore_merges: false, add_bos: false }
+}
+
+const fn whole_words(row: Pre) -> Pre {
+    Pre { ignore_merges: true, ..row }
+}
+
+const fn with_bos(row: Pre) -> Pre {
+    Pre { add_bos: true, ..row }
+}
+
+const CJK: &str = r"[一-龥぀-ゟ゠-ヿ]+";
+
+#[rustfmt::skip]
+const TABLE: &[Pre] = &[
+    row(&["default"], &[PUNCT, GPT2, r"\p{N}+", THREE_DIGITS]),
+    row(&["gpt-2", "phi-2", "gigachat", "a.x-4.0", "mellum", "modern-bert", "exaone4", "mpt", "olmo", "jais",
+        "trillion", "granite-docling"], &[GPT2]),
+    row(&["smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b", "mellum2"],
+        &[r"\p{N}", GPT2]),
+    row(&["falcon"], &[PUNCT_BACKTICK, GPT2, THREE_DIGITS]),
+    with_bos(whole_words(row(&["llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "midm-2.0",
+        "lfm2"], &[CL100K]))),
+    row(&["dbrx", "smaug-bpe", "chatglm-bpe"], &[CL100K]),
+    whole_words(row(&["glm4", "glm5"], &[CL100K])),
+    row(&["qwen2", "stablelm2", "deepseek-r1-qwen", "kormo", "megrez", "hunyuan", "solar-open", "grok-2"], &[QWEN2]),
+    row(&["qwen35"], &[QWEN35]),
+    row(&["laguna"], &[r"[^\n]+|[\n]+", QWEN2]),
+    whole_words(row(&["minicpm5"], &[r"\p{N}{1,3}", MINICPM5])),
+    row(&["seed-coder"], &[SEED_CODER]),
+    row(&["bailingmoe", "bailingmoe2", "llada-moe"], &[BAILING]),
+    row(&["ufakzeka"], &[UFAKZEKA]),
+    with_bos(whole_words(row(&["tekken"], &[TEKKEN]))),
+    row(&["gpt-4o", "llama4", "kanana2", "talkie", "minimax-m2"], &[O200K]),
+    row(&["deepseek-llm"], &[r"[\r\n]", r"\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-ώᾀ-ᾴᾶ-ᾼιῂ-ῄῆ-ῌῐ-ΐῖ-Ίῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤΩℨK-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃]+", r"\s?[!-/:-~！-／：-～‘-‟　-。]+", r"\s+$", r"[一-龥ࠀ-一가-퟿]+", r"\p{N}+"]),
+    row(&["deepseek-coder"], &[r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", r"[一-龥ࠀ-一가-퟿]+", r"\p{N}"]),
+    row(&["deepseek-v3", "hunyuan-dense", "joyai-llm", "hy_v4"], &[r"\p{N}{1,3}", CJK, r##"[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"##]),
+    row(&["bloom", "poro-chat", "gpt3-finnish"], &[r" ?[^(\s|.,!?…。，、।۔،)]+"]),
+    row(&["viking"], &[r" ?[^(\s|.,!?…。，、।۔،)]+", r"\p{N}"]),
+    with_bos(row(&["chameleon"], &[r"<sentinel:[0-9]+>", r"(IMGIMG)((A|B|C|D|E|F|G|H|I){1,4})Z", r"([\t\n]|    |  )", r"\p{N}", r"[\p{P}!-/:-@\[-`{-~]", GPT2])),
+    // Spaces have become U+2581 already, and merges run over whole lines of plain UTF-8.
+    with_bos(row(&[GEMMA4], &[r"[^\n]+|[\n]+"])),
+];
+
+/// The pre-tokenizer of `tokenizer.ggml.model = "gemma4"`.
+pub(super) const GEMMA4: &str = "gemma4";
+
+/// The row of a name.
+pub(super) fn lookup(name: &str) -> Option<&'static Pre> {
+    TABLE.iter().find(|row| row.names.contains(&name))
+}
+
+/// Every name, for an error message.
+pub(super) fn names() -> String {
+    let names: Vec<&str> = TABLE.iter().flat_map(|row| row.names).copied().collect();
+    names.join(", ")
+}
+
+/// One expression, ready to cut.
+#[derive(Debug)]
+pub(super) enum Pass {
+    /// A hand-written equivalent.
+    Fast(Piece),
+    /// The expression itself.
+    Regex(Box<fancy_regex::Regex>),
+}
+
+impl Pass {
+    fn new(pattern: &str) -> Result<Pass, String> {
+        match FAST.iter().find(|(p, _)| *p == pattern) {
+            Some((_, piece)) => Ok(Pass::Fast(*piece)),
+            None => Pass::regex(pattern),
+        }
+    }
+
+    pub(super) fn regex(pattern: &str) -> Result<Pass, String> {
+        // A long run of spaces backtracks once per space; that is linear, so it needs no limit.
+        let built = fancy_regex::RegexBuilder::new(pattern).backtrack_limit(usize::MAX).build();
+        built.map(|r| Pass::Regex(Box::new(r))).map_err(|e| format!("the expression `{pattern}`: {e}"))
+    }
+
+    /// Gives the pieces of `text` to `out`, in order; together they are `text`.
+    pub(super) fn pieces<'t>(&self, text: &'t str, out: &mut dyn FnMut(&'t str)) {
+        match self {
+            Pass::Fast(piece) => {
+                let mut left = text;
+                while !left.is_empty() {
+                    let (word, rest) = left.split_at(piece(left).max(1));
+                    out(word);
+                    left = rest;
+                }
+            }
+            Pass::Regex(regex) => {
+                let mut end = 0;
+                // An expression that gives up (its stack is full) leaves the rest as one piece.
+                for found in regex.find_iter(text).map_while(Result::ok).filter(|m| m.start() < m.end()) {
+                    if end < found.start() {
+                        out(&text[end..found.start()]);
+                    }
+                    out(&text[found.start()..found.end()]);
+                    end = found.end();
+                }
+                if end < text.len() {
+                    out(&text[end..]);
+                }
+            }
+        }
+    }
+}
+
+/// The passes of one model.
+#[derive(Debug)]
+pub(super) struct PreTokenizer {
+    passes: Vec<Pass>,
+}
+
+impl PreTokenizer {
+    pub(super) fn new(row: &Pre) -> Result<PreTokenizer, String> {
+        row.patterns
+            .iter()
+            .map(|p| Pass::new(p))
+            .collect::<Result<_, _>>()
+            .map(|passes| PreTokenizer { passes })
+    }
+
+    /// Gives the words of `text` to `out`, in order; together they are `text`.
+    pub(super) fn words<'t>(&self, text: &'t str, out: &mut dyn FnMut(&'t str)) {
+        cut(&self.passes, text, out);
+    }
+}
+
+fn cut<'t>(passes: &[Pass], text: &'t str, out: &mut dyn FnMut(&'t str)) {
+    match passes.split_first() {
+        None => out(text),
+        Some((pass, rest)) => pass.pieces(text, &mut |piece| cut(rest, piece, out)),
+    }
+}
+
+#[cfg(test)]
+pub(super) fn all_patterns() -> Vec<&'static str> {
+    TABLE.iter().flat_map(|row| row.patterns).copied().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Pass, PreTokenizer, TABLE, all_patterns};
+
+    #[test]
+    fn every_expression_compiles_and_loses_nothing() {
+        let text = "It's 12345 ÉCOLE d'été\r\n\n  if (x>=1)\t{ 漢字かな가나다 } <sentinel:7> IMGIMGABZ 😀 \u{3000}!  ";
+        for row in TABLE {
+            let mut joined = String::new();
+            PreTokenizer::new(row).unwrap().words(text, &mut |word| {
+                assert!(!word.is_empty());
+                joined.push_str(word);
+            });
+            assert_eq!(joined, text, "{:?}", row.names);
+        }
+        for pattern in all_patterns() {
+            Pass::regex(pattern).unwrap();
+        }
+    }
+
+    #[test]
+    fn no_name_is_listed_twice() {
+        let mut names: Vec<&str> = TABLE.iter().flat_map(|row| row.names).copied().collect();
+        let n = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), n);
+    }
+}
