@@ -4,8 +4,18 @@
 //! into a [`Group`]; from that alone every kernel has a portable version (the scalar tier), and every tier a
 //! default for formats it has no hand-written code for.
 
-mod dequantize;
+mod decode;
+mod grids;
+pub mod iq1_m;
+pub mod iq1_s;
+pub mod iq2_s;
+pub mod iq2_xs;
+pub mod iq2_xxs;
+pub mod iq3_s;
+pub mod iq3_xxs;
 pub mod iq4_nl;
+pub mod iq4_xs;
+pub mod mxfp4;
 pub mod q2_k;
 pub mod q3_k;
 pub mod q4_0;
@@ -16,8 +26,10 @@ pub mod q5_1;
 pub mod q5_k;
 pub mod q6_k;
 pub mod q8_0;
+pub mod tq1_0;
+pub mod tq2_0;
 
-pub use dequantize::dequantize_row;
+pub use decode::{decode_groups, dequantize_row};
 use std::fmt;
 
 /// Weights per group: the unit in which every format decodes and in which activations are quantized.
@@ -168,6 +180,11 @@ impl Format {
         cols.is_multiple_of(len).then(|| (cols / len).checked_mul(bytes)).flatten()
     }
 
+    /// Whether and how the format has mins; [`Mins::None`] for float formats.
+    pub fn mins(self) -> Mins {
+        with_block!(self, B => <B as Block>::MINS, else => Mins::None)
+    }
+
     /// The format with this ggml type number.
     pub fn from_ggml(id: u32) -> Option<Format> {
         Format::ALL.iter().copied().find(|f| *f as u32 == id)
@@ -203,7 +220,18 @@ macro_rules! with_block {
             F::Q5_K => arm!(f::q5_k::BlockQ5_K),
             F::Q6_K => arm!(f::q6_k::BlockQ6_K),
             F::IQ4_NL => arm!(f::iq4_nl::BlockIQ4_NL),
-            _ => $other,
+            F::IQ4_XS => arm!(f::iq4_xs::BlockIQ4_XS),
+            F::MXFP4 => arm!(f::mxfp4::BlockMXFP4),
+            F::TQ1_0 => arm!(f::tq1_0::BlockTQ1_0),
+            F::TQ2_0 => arm!(f::tq2_0::BlockTQ2_0),
+            F::IQ1_S => arm!(f::iq1_s::BlockIQ1_S),
+            F::IQ1_M => arm!(f::iq1_m::BlockIQ1_M),
+            F::IQ2_XXS => arm!(f::iq2_xxs::BlockIQ2_XXS),
+            F::IQ2_XS => arm!(f::iq2_xs::BlockIQ2_XS),
+            F::IQ2_S => arm!(f::iq2_s::BlockIQ2_S),
+            F::IQ3_XXS => arm!(f::iq3_xxs::BlockIQ3_XXS),
+            F::IQ3_S => arm!(f::iq3_s::BlockIQ3_S),
+            F::F32 | F::F16 | F::BF16 => $other,
         }
     }};
 }
@@ -237,4 +265,30 @@ fn scale_min(scales: &[u8; 12], g: usize) -> (u8, u8) {
         let low = scales[g + 4];
         ((low & 15) | (scales[g - 4] >> 6) << 4, (low >> 4) | (scales[g] >> 6) << 4)
     }
+}
+
+/// 32 weights from four runs of 8.
+#[inline]
+fn join(run: impl FnMut(usize) -> [i8; 8]) -> [i8; GROUP] {
+    let runs = [0, 1, 2, 3].map(run);
+    std::array::from_fn(|i| runs[i / 8][i % 8])
+}
+
+/// `grid` with the weights negated whose bits are set in `signs`.
+#[inline]
+fn signed(grid: [i8; 8], signs: u8) -> [i8; 8] {
+    std::array::from_fn(|i| if (signs >> i) & 1 == 0 { grid[i] } else { -grid[i] })
+}
+
+/// Eight sign bits of which seven are stored: the number of minus signs is even. The top bit of `signs` is ignored.
+#[inline]
+fn eighth_by_parity(signs: u8) -> u8 {
+    let seven = signs & 127;
+    seven | (seven.count_ones() as u8 & 1) << 7
+}
+
+/// `2 * sc + 1` for the low and the high nibble.
+#[inline]
+fn odd_scales(nibbles: u8) -> [i16; 2] {
+    [nibbles & 15, nibbles >> 4].map(|sc| 2 * i16::from(sc) + 1)
 }

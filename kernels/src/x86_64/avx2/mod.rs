@@ -1,18 +1,20 @@
 //! The `avx2` tier: AVX2, FMA and F16C (Haswell, Zen and later).
 //!
-//! Lanes are rows: a [`Tile`] holds 32 weights of 8 rows, one dword (4 weights) per row and vector, so that a dot
-//! product needs no horizontal sum. A format is one file that says how its blocks load into a tile; the drivers in
-//! [`matmul`] are the same for all of them.
+//! Lanes are rows: a [`tile::Tile`] holds 32 weights of 8 rows, one dword (4 weights) per row and vector, so that a dot
+//! product needs no horizontal sum. A format says how its blocks unpack into tiles (by hand in [`formats`], or through
+//! its portable decoder in [`generic`]); the arithmetic in [`dot`] and the drivers in [`matmul`] are the same for all.
 
+mod dot;
 mod formats;
 mod generic;
 mod matmul;
 mod quantize;
 mod tile;
 
-use crate::format::with_block;
+use crate::format::*;
 use crate::table::{Matmul, Table};
 use crate::{Format, Tier};
+use generic::{Generic, Generic32, GenericSub};
 use tile::TileFormat;
 
 pub(crate) static TABLE: Table = Table { tier: Tier::Avx2, matmul, quantize: quantize::quantize };
@@ -27,6 +29,23 @@ fn matmul(format: Format) -> Option<Matmul> {
         Format::Q5_0 => of::<formats::Q5_0>(),
         Format::Q5_1 => of::<formats::Q5_1>(),
         Format::Q8_0 => of::<formats::Q8_0>(),
-        other => with_block!(other, B => of::<generic::Generic<B>>(), else => None),
+        Format::Q2_K => of::<formats::Q2_K>(),
+        Format::Q3_K => of::<formats::Q3_K>(),
+        Format::Q4_K => of::<formats::Q4_K>(),
+        Format::Q5_K => of::<formats::Q5_K>(),
+        Format::Q6_K => of::<formats::Q6_K>(),
+        Format::IQ4_NL => of::<formats::IQ4_NL>(),
+        Format::IQ4_XS => of::<formats::IQ4_XS>(),
+        Format::TQ1_0 => of::<Generic<tq1_0::BlockTQ1_0>>(),
+        Format::TQ2_0 => of::<Generic<tq2_0::BlockTQ2_0>>(),
+        Format::IQ1_S => of::<Generic<iq1_s::BlockIQ1_S>>(),
+        Format::IQ1_M => of::<GenericSub<iq1_m::BlockIQ1_M>>(),
+        Format::IQ2_XXS => of::<Generic<iq2_xxs::BlockIQ2_XXS>>(),
+        Format::IQ2_XS => of::<GenericSub<iq2_xs::BlockIQ2_XS>>(),
+        Format::IQ2_S => of::<GenericSub<iq2_s::BlockIQ2_S>>(),
+        Format::IQ3_XXS => of::<Generic<iq3_xxs::BlockIQ3_XXS>>(),
+        Format::IQ3_S => of::<Generic<iq3_s::BlockIQ3_S>>(),
+        Format::MXFP4 => of::<Generic32<mxfp4::BlockMXFP4>>(),
+        Format::F32 | Format::F16 | Format::BF16 => None,
     }
 }

@@ -1,32 +1,29 @@
-//! Eight rows by 32 weights in registers, and their exact integer dot product with one activation group.
-//!
-//! | instruction | per 8 x 32 weights and column | note |
-//! |---|---|---|
-//! | vpbroadcastd (load) | 8 | 4 activations to every row |
-//! | vpmaddubsw | 8 | unsigned codes x signed activations, i16 |
-//! | vpaddw | 8 - 8/STEPS | STEPS products fit an i16 |
-//! | vpmaddwd | 8/STEPS | widens to i32; sub-scales ride along free |
-//! | vcvtdq2ps, vmulps, vfmadd | 3 | the float step |
+//! Eight rows by 32 weights, the unit that every format unpacks to and that [`super::dot`] multiplies.
 
 use crate::format::Mins;
 use std::arch::x86_64::*;
 
 /// 32 weights of 8 rows. `codes[j]` holds weights `4j .. 4j+4` of each row, one dword per row.
-#[derive(Clone, Copy)]
+///
+/// Fields that a format's [`Codes`] do not use are neither written nor read.
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
 pub(crate) struct Tile {
     /// Unsigned codes (`q + OFFSET`), or signed ones where `SIGNED`.
     pub codes: [__m256i; 8],
     /// Scale of each row.
     pub d: __m256,
-    /// Sub-scales of each half as i16 pairs `(s, s)` per row; unused without `SUB_SCALES`.
+    /// With `SUB_SCALES`, those of each half as i16 pairs `(s, s)` per row.
     pub s: [__m256i; 2],
-    /// Mins of each half; unused without mins, equal for one min per 32.
+    /// With `SUB_SCALES` and an offset, `OFFSET * (s[0], s[1])` as an i16 pair per row.
+    pub o: __m256i,
+    /// Mins of each half; equal, and only the first used, for one min per 32.
     pub m: [__m256; 2],
 }
 
-/// How a format's blocks load into tiles on AVX2.
-pub(crate) trait TileFormat {
-    /// Whether and how the format has mins.
+/// What kind of codes a tile holds: all that the arithmetic depends on, so formats of one kind share its code.
+pub(crate) trait Codes {
+    /// Whether and how there are mins.
     const MINS: Mins = Mins::None;
     /// Whether halves have integer sub-scales.
     const SUB_SCALES: bool = false;
@@ -34,55 +31,57 @@ pub(crate) trait TileFormat {
     const OFFSET_LOG2: i32 = 0;
     /// Codes are signed bytes: |w| becomes the unsigned side and its sign goes to x.
     const SIGNED: bool = false;
-    /// How many vpmaddubsw results one i16 can hold: 8 for codes up to 15, 4 up to 31, 2 up to 63, 1 up to 127
-    /// and for signed codes.
+    /// How many vpmaddubsw results one i16 can hold, each at most `2 * 127 * code`: 8 for codes up to 15 (30480), 4 up
+    /// to 31 (31496), 2 up to 63 (32004), 1 up to 128, also for signed codes. At most 4 with sub-scales, which cover 16.
     const STEPS: usize;
-
-    /// Loads group `g` of the rows whose first bytes are `rows`.
-    ///
-    /// # Safety
-    /// AVX2, FMA and F16C; each row holds at least `32 * (g + 1)` weights.
-    unsafe fn load(rows: &[*const u8; 8], g: usize) -> Tile;
 }
 
-/// The integer sum of contract section 2 for 8 rows and one column.
-///
-/// # Safety
-/// AVX2; `x` points to 32 activations, none of them -128; `sums` to their two half sums.
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c")]
-pub(crate) unsafe fn isum<F: TileFormat>(t: &Tile, x: *const i8, sums: *const i16) -> __m256i {
-    let mut total = _mm256_setzero_si256();
-    for part in 0..8 / F::STEPS {
-        let mut products = _mm256_setzero_si256();
-        for j in part * F::STEPS..(part + 1) * F::STEPS {
-            // SAFETY: j < 8, so these 4 bytes are within the 32 activations.
-            let xj = _mm256_set1_epi32(unsafe { x.add(4 * j).cast::<i32>().read_unaligned() });
-            let w = t.codes[j];
-            let product = if F::SIGNED {
-                _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(xj, w))
-            } else {
-                _mm256_maddubs_epi16(w, xj)
-            };
-            products = _mm256_add_epi16(products, product);
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident { $($field:ident: $type:ty = $value:expr),* })*) => {$(
+        $(#[$doc])*
+        pub(crate) struct $name;
+        impl Codes for $name {
+            $(const $field: $type = $value;)*
         }
-        let s = if F::SUB_SCALES { t.s[part * F::STEPS / 4] } else { _mm256_set1_epi16(1) };
-        total = _mm256_add_epi32(total, _mm256_madd_epi16(products, s));
-    }
-    if F::OFFSET_LOG2 > 0 {
-        // SAFETY: the caller's two half sums.
-        let (low, high) = unsafe { (*sums, *sums.add(1)) };
-        let extra = if F::SUB_SCALES {
-            let s = _mm256_blend_epi16::<0b1010_1010>(t.s[0], t.s[1]);
-            let pair = (i32::from(high) << 16) | i32::from(low as u16);
-            _mm256_madd_epi16(s, _mm256_set1_epi32(pair))
-        } else {
-            _mm256_set1_epi32(i32::from(low) + i32::from(high))
-        };
-        let extra = _mm256_sll_epi32(extra, _mm_cvtsi32_si128(F::OFFSET_LOG2));
-        total = _mm256_sub_epi32(total, extra);
-    }
-    total
+    )*};
+}
+codes! {
+    /// Q4_0: `0..=15`, minus 8.
+    U4Minus8 { STEPS: usize = 8, OFFSET_LOG2: i32 = 3 }
+    /// Q4_1, Q4_K: `0..=15`.
+    U4Min { STEPS: usize = 8, MINS: Mins = Mins::Per32 }
+    /// Q5_0: `0..=31`, minus 16.
+    U5Minus16 { STEPS: usize = 4, OFFSET_LOG2: i32 = 4 }
+    /// Q5_1, Q5_K: `0..=31`.
+    U5Min { STEPS: usize = 4, MINS: Mins = Mins::Per32 }
+    /// Q2_K: `0..=3`, a sub-scale and a min per 16.
+    U2SubMin { STEPS: usize = 4, SUB_SCALES: bool = true, MINS: Mins = Mins::Per16 }
+    /// Q3_K: `0..=7`, minus 4, a sub-scale per 16.
+    U3Minus4Sub { STEPS: usize = 4, SUB_SCALES: bool = true, OFFSET_LOG2: i32 = 2 }
+    /// Q6_K: `0..=63`, minus 32, a sub-scale per 16.
+    U6Minus32Sub { STEPS: usize = 2, SUB_SCALES: bool = true, OFFSET_LOG2: i32 = 5 }
+    /// Q8_0, codebooks: any signed byte.
+    I8 { STEPS: usize = 1, SIGNED: bool = true }
+    /// Codebooks with a sub-scale per 16.
+    I8Sub { STEPS: usize = 1, SIGNED: bool = true, SUB_SCALES: bool = true }
+}
+
+/// How a format's blocks unpack into tiles on AVX2.
+pub(crate) trait TileFormat {
+    /// What the tiles hold.
+    type Codes: Codes;
+    /// The tiles of one block of 8 rows: `[Tile; 1]` or, for super-blocks, `[Tile; 8]`.
+    type Tiles: bytemuck::Pod;
+    /// Bytes per block.
+    const BYTES: usize;
+    /// Groups of 32 per block.
+    const GROUPS: usize = size_of::<Self::Tiles>() / size_of::<Tile>();
+
+    /// Unpacks the block that begins at each of `rows`.
+    ///
+    /// # Safety
+    /// AVX2, FMA and F16C; `BYTES` bytes are readable at each of `rows`.
+    unsafe fn unpack(rows: &[*const u8; 8], tiles: &mut Self::Tiles);
 }
 
 /// Transposes 16 bytes of each of 8 rows: result `j` holds dword `j` of every row.
@@ -127,15 +126,58 @@ pub(crate) unsafe fn load_f16(rows: &[*const u8; 8], offset: usize) -> __m256 {
     _mm256_cvtph_ps(unsafe { _mm_loadu_si128(bits.as_ptr().cast()) })
 }
 
+/// Eight dwords, one per row.
+///
+/// # Safety
+/// AVX2; 4 bytes are readable at `offset` in every row.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(crate) unsafe fn load_u32(rows: &[*const u8; 8], offset: usize) -> __m256i {
+    let mut words = [0u32; 8];
+    for (word, row) in words.iter_mut().zip(rows) {
+        // SAFETY: the caller's 4 bytes.
+        *word = unsafe { row.add(offset).cast::<u32>().read_unaligned() };
+    }
+    // SAFETY: `words` is 32 bytes.
+    unsafe { _mm256_loadu_si256(words.as_ptr().cast()) }
+}
+
+/// The low 16 bits of each dword, and the high ones, as f16.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(crate) fn split_f16(words: __m256i) -> (__m256, __m256) {
+    let low = _mm256_and_si256(words, _mm256_set1_epi32(0xffff));
+    let packed = _mm256_packus_epi32(low, _mm256_srli_epi32::<16>(words));
+    let packed = _mm256_permute4x64_epi64::<0b11_01_10_00>(packed);
+    (_mm256_cvtph_ps(_mm256_castsi256_si128(packed)), _mm256_cvtph_ps(_mm256_extracti128_si256::<1>(packed)))
+}
+
+/// The low nibble of every byte.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(crate) fn low_nibbles(bytes: __m256i) -> __m256i {
+    _mm256_and_si256(bytes, _mm256_set1_epi8(15))
+}
+
+/// The high nibble of every byte.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(crate) fn high_nibbles(bytes: __m256i) -> __m256i {
+    low_nibbles(_mm256_srli_epi16::<4>(bytes))
+}
+
 /// Splits 16 bytes per row into nibbles: weights 0..16 are the low ones, 16..32 the high ones.
 #[inline]
 #[target_feature(enable = "avx2")]
-pub(crate) fn nibbles(bytes: [__m256i; 4]) -> [__m256i; 8] {
-    let mask = _mm256_set1_epi8(15);
-    let mut codes = [mask; 8];
-    for j in 0..4 {
-        codes[j] = _mm256_and_si256(bytes[j], mask);
-        codes[j + 4] = _mm256_and_si256(_mm256_srli_epi16::<4>(bytes[j]), mask);
-    }
-    codes
+pub(crate) fn nibbles(b: [__m256i; 4]) -> [__m256i; 8] {
+    [
+        low_nibbles(b[0]),
+        low_nibbles(b[1]),
+        low_nibbles(b[2]),
+        low_nibbles(b[3]),
+        high_nibbles(b[0]),
+        high_nibbles(b[1]),
+        high_nibbles(b[2]),
+        high_nibbles(b[3]),
+    ]
 }

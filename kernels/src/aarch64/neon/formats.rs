@@ -1,0 +1,197 @@
+//! How each hand-written format loads into a [`Tile`]: formats of 32 weights per block, and IQ4_XS.
+
+use super::load::{bytes, f16, field, words};
+use super::tile::{MR, Rows, Tile, TileFormat};
+use crate::format::Mins;
+use crate::format::iq4_nl::CODEBOOK;
+use std::arch::aarch64::*;
+
+/// A tile without sub-scales.
+#[inline(always)]
+pub(super) fn tile(codes: [[uint8x16_t; 2]; MR], d: float32x4_t, m: float32x4_t) -> Tile {
+    // SAFETY: NEON is part of the aarch64 baseline.
+    unsafe {
+        Tile { codes: codes.map(|h| h.map(|c| vreinterpretq_s8_u8(c))), d, s: vdupq_n_s16(0), m: [m, m] }
+    }
+}
+
+#[inline(always)]
+pub(super) fn no_mins() -> float32x4_t {
+    // SAFETY: NEON is part of the aarch64 baseline.
+    unsafe { vdupq_n_f32(0.0) }
+}
+
+/// 16 bytes at `offset` of every row: weights 0..16 are the low nibbles, 16..32 the high ones.
+#[inline(always)]
+unsafe fn nibbles(rows: &Rows, offset: usize) -> [[uint8x16_t; 2]; MR] {
+    std::array::from_fn(|r| {
+        // SAFETY: the caller's 16 bytes.
+        let qs = unsafe { bytes(rows, r, offset) };
+        [field(qs, 0, 15), field(qs, 4, 15)]
+    })
+}
+
+/// `d: f16, qs: [u8; 16]`, `w = d * (q - 8)`.
+pub(crate) struct Q4_0;
+impl TileFormat for Q4_0 {
+    const LEN: usize = 32;
+    const BYTES: usize = 18;
+    const MAX: i32 = 15;
+    const OFFSET: i32 = 8;
+    type Block = ();
+    #[inline(always)]
+    unsafe fn block(_: &Rows) {}
+    #[inline(always)]
+    unsafe fn load(rows: &Rows, (): &(), _: usize, _: usize) -> Tile {
+        // SAFETY: the block's 18 bytes.
+        unsafe { tile(nibbles(rows, 2), f16(rows, 0), no_mins()) }
+    }
+}
+
+/// `d: f16, m: f16, qs: [u8; 16]`, `w = d * q + m`.
+pub(crate) struct Q4_1;
+impl TileFormat for Q4_1 {
+    const MINS: Mins = Mins::Per32;
+    const LEN: usize = 32;
+    const BYTES: usize = 20;
+    const MAX: i32 = 15;
+    type Block = ();
+    #[inline(always)]
+    unsafe fn block(_: &Rows) {}
+    #[inline(always)]
+    unsafe fn load(rows: &Rows, (): &(), _: usize, _: usize) -> Tile {
+        // SAFETY: the block's 20 bytes.
+        unsafe { tile(nibbles(rows, 4), f16(rows, 0), f16(rows, 2)) }
+    }
+}
+
+/// 16 nibbles of 5-bit codes, less 16 where the fifth bit is clear: `q - 16` in signed bytes.
+///
+/// `sli` keeps the low nibble and puts four copies of the mask's bit above it.
+#[inline(always)]
+unsafe fn five_bits(rows: &Rows, qh: usize, qs: usize) -> [[uint8x16_t; 2]; MR] {
+    const BYTE: [[u8; 16]; 2] =
+        [[0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1], [2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3]];
+    const BIT: [u8; 16] = [1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128];
+    std::array::from_fn(|r| {
+        // SAFETY: the caller's 4 bytes at `qh` and 16 at `qs`; constants of 16 bytes.
+        unsafe {
+            let clear = !rows[r].add(qh).cast::<u32>().read_unaligned();
+            let clear = vreinterpretq_u8_u32(vdupq_n_u32(clear));
+            let qs = bytes(rows, r, qs);
+            let mask = |h: usize| {
+                vtstq_u8(vqtbl1q_u8(clear, vld1q_u8(BYTE[h].as_ptr())), vld1q_u8(BIT.as_ptr()))
+            };
+            [vsliq_n_u8::<4>(qs, mask(0)), vsliq_n_u8::<4>(vshrq_n_u8::<4>(qs), mask(1))]
+        }
+    })
+}
+
+/// `d: f16, qh: u32, qs: [u8; 16]`, `w = d * (q - 16)`; the codes are `q - 16`.
+pub(crate) struct Q5_0;
+impl TileFormat for Q5_0 {
+    const LEN: usize = 32;
+    const BYTES: usize = 22;
+    const MAX: i32 = 16;
+    type Block = ();
+    #[inline(always)]
+    unsafe fn block(_: &Rows) {}
+    #[inline(always)]
+    unsafe fn load(rows: &Rows, (): &(), _: usize, _: usize) -> Tile {
+        // SAFETY: the block's 22 bytes.
+        unsafe { tile(five_bits(rows, 2, 6), f16(rows, 0), no_mins()) }
+    }
+}
+
+/// `d: f16, m: f16, qh: u32, qs: [u8; 16]`, `w = d * q + m`; the codes are `q - 16`.
+pub(crate) struct Q5_1;
+impl TileFormat for Q5_1 {
+    const MINS: Mins = Mins::Per32;
+    const LEN: usize = 32;
+    const BYTES: usize = 24;
+    const MAX: i32 = 16;
+    const OFFSET: i32 = -16;
+    type Block = ();
+    #[inline(always)]
+    unsafe fn block(_: &Rows) {}
+    #[inline(always)]
+    unsafe fn load(rows: &Rows, (): &(), _: usize, _: usize) -> Tile {
+        // SAFETY: the block's 24 bytes.
+        unsafe { tile(five_bits(rows, 4, 8), f16(rows, 0), f16(rows, 2)) }
+    }
+}
+
+/// `d: f16, qs: [i8; 32]`, `w = d * q`; q may be -128.
+pub(crate) struct Q8_0;
+impl TileFormat for Q8_0 {
+    const LEN: usize = 32;
+    const BYTES: usize = 34;
+    const MAX: i32 = 128;
+    type Block = ();
+    #[inline(always)]
+    unsafe fn block(_: &Rows) {}
+    #[inline(always)]
+    unsafe fn load(rows: &Rows, (): &(), _: usize, _: usize) -> Tile {
+        // SAFETY: the block's 34 bytes.
+        unsafe {
+            let codes = std::array::from_fn(|r| [bytes(rows, r, 2), bytes(rows, r, 18)]);
+            tile(codes, f16(rows, 0), no_mins())
+        }
+    }
+}
+
+/// [`nibbles`] through the codebook.
+#[inline(always)]
+unsafe fn codebook(rows: &Rows, offset: usize) -> [[uint8x16_t; 2]; MR] {
+    // SAFETY: the caller's 16 bytes; the codebook is 16 bytes.
+    unsafe {
+        let values = vreinterpretq_u8_s8(vld1q_s8(CODEBOOK.as_ptr()));
+        nibbles(rows, offset).map(|h| h.map(|q| vqtbl1q_u8(values, q)))
+    }
+}
+
+/// `d: f16, qs: [u8; 16]`, `w = d * CODEBOOK[q]`.
+pub(crate) struct IQ4_NL;
+impl TileFormat for IQ4_NL {
+    const LEN: usize = 32;
+    const BYTES: usize = 18;
+    const MAX: i32 = 127;
+    type Block = ();
+    #[inline(always)]
+    unsafe fn block(_: &Rows) {}
+    #[inline(always)]
+    unsafe fn load(rows: &Rows, (): &(), _: usize, _: usize) -> Tile {
+        // SAFETY: the block's 18 bytes.
+        unsafe { tile(codebook(rows, 2), f16(rows, 0), no_mins()) }
+    }
+}
+
+/// `d: f16, scales_h: u16, scales_l: [u8; 4], qs: [[u8; 16]; 8]`, `w = d * (sc - 32) * CODEBOOK[q]`.
+pub(crate) struct IQ4_XS;
+impl TileFormat for IQ4_XS {
+    const LEN: usize = 256;
+    const BYTES: usize = 136;
+    const MAX: i32 = 127;
+    /// `d * (sc - 32)` of every group.
+    type Block = [float32x4_t; 8];
+    #[inline(always)]
+    unsafe fn block(rows: &Rows) -> [float32x4_t; 8] {
+        // SAFETY: 8 bytes of the block; NEON is part of the aarch64 baseline.
+        unsafe {
+            let d = f16(rows, 0);
+            let (high, low) = (vshrq_n_u32::<16>(words(rows, 0)), words(rows, 4));
+            std::array::from_fn(|g| {
+                let by = |bits: usize| vdupq_n_s32(-((bits * g) as i32));
+                let low = vandq_u32(vshlq_u32(low, by(4)), vdupq_n_u32(15));
+                let high = vandq_u32(vshlq_u32(high, by(2)), vdupq_n_u32(3));
+                let scale = vreinterpretq_s32_u32(vsliq_n_u32::<4>(low, high));
+                vmulq_f32(d, vcvtq_f32_s32(vsubq_s32(scale, vdupq_n_s32(32))))
+            })
+        }
+    }
+    #[inline(always)]
+    unsafe fn load(rows: &Rows, d: &[float32x4_t; 8], g: usize, _: usize) -> Tile {
+        // SAFETY: the block's 136 bytes, g < 8.
+        unsafe { tile(codebook(rows, 8 + 16 * g), d[g], no_mins()) }
+    }
+}

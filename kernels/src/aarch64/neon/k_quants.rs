@@ -1,0 +1,230 @@
+//! How each K-quant loads into a [`Tile`]. Scales and mins are decoded once per super-block, for four rows at once.
+
+use super::formats::{no_mins, tile};
+use super::load::{add_bit, bytes, f16, field, float, transpose_pairs, widen_f16, words};
+use super::tile::{MR, Rows, Tile, TileFormat};
+use crate::format::Mins;
+use std::arch::aarch64::*;
+
+/// Scale and min of every group of a super-block of Q4_K or Q5_K, lanes are rows.
+#[derive(Clone, Copy)]
+pub(crate) struct ScalesMins {
+    d: [float32x4_t; 8],
+    m: [float32x4_t; 8],
+}
+
+/// `d: f16, dmin: f16, scales: [u8; 12]` at the start of the block.
+///
+/// With the words of `scales` transposed to one vector each, byte `j` of every lane is sub-block `j`'s (`4 + j`'s).
+#[inline(always)]
+unsafe fn scales_mins(rows: &Rows) -> ScalesMins {
+    // SAFETY: 16 bytes of the block; NEON is part of the aarch64 baseline.
+    unsafe {
+        let (halves, a, b, c) = (words(rows, 0), words(rows, 4), words(rows, 8), words(rows, 12));
+        let d = widen_f16(vmovn_u32(halves));
+        let dmin = vnegq_f32(widen_f16(vshrn_n_u32::<16>(halves)));
+        let low = |v| vandq_u32(v, vdupq_n_u32(0x3f3f_3f3f));
+        let top = |v| vandq_u32(vshrq_n_u32::<2>(v), vdupq_n_u32(0x3030_3030));
+        let nibble = |v| vandq_u32(v, vdupq_n_u32(0x0f0f_0f0f));
+        let scales = [low(a), vorrq_u32(nibble(c), top(a))];
+        let mins = [low(b), vorrq_u32(nibble(vshrq_n_u32::<4>(c)), top(b))];
+        let byte = |v: uint32x4_t, j: usize| match j {
+            0 => vandq_u32(v, vdupq_n_u32(0xff)),
+            1 => vandq_u32(vshrq_n_u32::<8>(v), vdupq_n_u32(0xff)),
+            2 => vandq_u32(vshrq_n_u32::<16>(v), vdupq_n_u32(0xff)),
+            _ => vshrq_n_u32::<24>(v),
+        };
+        ScalesMins {
+            d: std::array::from_fn(|g| vmulq_f32(d, float(byte(scales[g / 4], g % 4)))),
+            m: std::array::from_fn(|g| vmulq_f32(dmin, float(byte(mins[g / 4], g % 4)))),
+        }
+    }
+}
+
+/// `…, qs: [[u8; 32]; 4]`, `w = d * sc * q - dmin * min`.
+pub(crate) struct Q4_K;
+impl TileFormat for Q4_K {
+    const MINS: Mins = Mins::Per32;
+    const LEN: usize = 256;
+    const BYTES: usize = 144;
+    const PARTS: usize = 2;
+    const MAX: i32 = 15;
+    type Block = ScalesMins;
+    #[inline(always)]
+    unsafe fn block(rows: &Rows) -> ScalesMins {
+        // SAFETY: the caller's.
+        unsafe { scales_mins(rows) }
+    }
+    #[inline(always)]
+    unsafe fn load(rows: &Rows, block: &ScalesMins, g: usize, part: usize) -> Tile {
+        let codes = std::array::from_fn(|r| {
+            // SAFETY: bytes 16.. of the block hold 32 bytes per pair of groups.
+            [0, 16].map(|h| field(unsafe { bytes(rows, r, 16 + 32 * (g / 2) + h) }, 4 * part, 15))
+        });
+        tile(codes, block.d[g], block.m[g])
+    }
+}
+
+/// `…, qh: [u8; 32], qs: [[u8; 32]; 4]`, `w = d * sc * q - dmin * min`.
+pub(crate) struct Q5_K;
+impl TileFormat for Q5_K {
+    const MINS: Mins = Mins::Per32;
+    const LEN: usize = 256;
+    const BYTES: usize = 176;
+    const PARTS: usize = 8;
+    const MAX: i32 = 31;
+    type Block = ScalesMins;
+    #[inline(always)]
+    unsafe fn block(rows: &Rows) -> ScalesMins {
+        // SAFETY: the caller's.
+        unsafe { scales_mins(rows) }
+    }
+    #[inline(always)]
+    unsafe fn load(rows: &Rows, block: &ScalesMins, g: usize, part: usize) -> Tile {
+        let codes = std::array::from_fn(|r| {
+            // SAFETY: the block has 32 bytes at 16, and 32 bytes per pair of groups from 48.
+            [0, 16].map(|h| unsafe {
+                let low = field(bytes(rows, r, 48 + 32 * (g / 2) + h), 4 * (part % 2), 15);
+                add_bit(low, bytes(rows, r, 16 + h), part, 4)
+            })
+        });
+        tile(codes, block.d[g], block.m[g])
+    }
+}
+
+/// Sub-scale pairs of every group (transposed, still packed), and the f16 scales of the rows.
+#[derive(Clone, Copy)]
+pub(crate) struct SubScales {
+    pairs: [uint8x8_t; 8],
+    d: float32x4_t,
+    dmin: float32x4_t,
+}
+
+/// A tile whose sub-scales are the signed bytes of `pairs`.
+#[inline(always)]
+fn sub_scaled(codes: [[uint8x16_t; 2]; MR], pairs: uint8x8_t, d: float32x4_t) -> Tile {
+    // SAFETY: NEON is part of the aarch64 baseline.
+    let s = unsafe { vmovl_s8(vreinterpret_s8_u8(pairs)) };
+    Tile { s, ..tile(codes, d, no_mins()) }
+}
+
+/// `ql: [[u8; 64]; 2], qh: [[u8; 32]; 2], scales: [i8; 16], d: f16`, `w = d * sc * (q - 32)`.
+pub(crate) struct Q6_K;
+impl TileFormat for Q6_K {
+    const MAX_SCALE: i32 = 128;
+    const LEN: usize = 256;
+    const BYTES: usize = 210;
+    const PARTS: usize = 4;
+    const MAX: i32 = 63;
+    const OFFSET: i32 = 32;
+    type Block = SubScales;
+    #[inline(always)]
+    unsafe fn block(rows: &Rows) -> SubScales {
+        // SAFETY: 16 bytes at 192 and 2 at 208.
+        unsafe {
+            let pairs = transpose_pairs(std::array::from_fn(|r| bytes(rows, r, 192)));
+            SubScales { pairs, d: f16(rows, 208), dmin: no_mins() }
+        }
+    }
+    #[inline(always)]
+    unsafe fn load(rows: &Rows, block: &SubScales, g: usize, part: usize) -> Tile {
+        let codes = std::array::from_fn(|r| {
+            [0, 16].map(|h| {
+                // SAFETY: each half of 128 weights has 64 bytes of low nibbles and 32 of high pairs.
+                let (low, high) = unsafe {
+                    let low = bytes(rows, r, 64 * (g / 4) + 32 * (part % 2) + h);
+                    (low, bytes(rows, r, 128 + 32 * (g / 4) + h))
+                };
+                let low = field(low, 4 * (part / 2), 15);
+                // SAFETY: NEON is part of the aarch64 baseline.
+                unsafe {
+                    let high = match part {
+                        0 => vshlq_n_u8::<4>(high),
+                        1 => vshlq_n_u8::<2>(high),
+                        2 => high,
+                        _ => vshrq_n_u8::<2>(high),
+                    };
+                    vorrq_u8(low, vandq_u8(high, vdupq_n_u8(0x30)))
+                }
+            })
+        });
+        sub_scaled(codes, block.pairs[g], block.d)
+    }
+}
+
+/// `scales: [u8; 16], qs: [[u8; 32]; 2], d: f16, dmin: f16`, `w = d * sc * q - dmin * min`.
+pub(crate) struct Q2_K;
+impl TileFormat for Q2_K {
+    const MINS: Mins = Mins::Per16;
+    const MAX_SCALE: i32 = 15;
+    const LEN: usize = 256;
+    const BYTES: usize = 84;
+    const PARTS: usize = 4;
+    const MAX: i32 = 3;
+    type Block = SubScales;
+    #[inline(always)]
+    unsafe fn block(rows: &Rows) -> SubScales {
+        // SAFETY: 16 bytes at 0 and 4 at 80; NEON is part of the aarch64 baseline.
+        unsafe {
+            let pairs = transpose_pairs(std::array::from_fn(|r| bytes(rows, r, 0)));
+            SubScales { pairs, d: f16(rows, 80), dmin: vnegq_f32(f16(rows, 82)) }
+        }
+    }
+    #[inline(always)]
+    unsafe fn load(rows: &Rows, block: &SubScales, g: usize, part: usize) -> Tile {
+        let codes = std::array::from_fn(|r| {
+            // SAFETY: each half of 128 weights has 32 bytes.
+            [0, 16].map(|h| field(unsafe { bytes(rows, r, 16 + 32 * (g / 4) + h) }, 2 * part, 3))
+        });
+        // SAFETY: NEON is part of the aarch64 baseline.
+        unsafe {
+            let pairs = block.pairs[g];
+            // In the 16 bits of a row: scale, min of half 0, scale, min of half 1.
+            let both = vreinterpret_u16_u8(pairs);
+            let low = vand_u16(vshr_n_u16::<4>(both), vdup_n_u16(15));
+            let m = [low, vshr_n_u16::<12>(both)].map(|m| vmulq_f32(block.dmin, float(vmovl_u16(m))));
+            Tile { m, ..sub_scaled(codes, vand_u8(pairs, vdup_n_u8(15)), block.d) }
+        }
+    }
+}
+
+/// `hmask: [u8; 32], qs: [[u8; 32]; 2], scales: [u8; 12], d: f16`, `w = d * (sc - 32) * (q - 4)`.
+pub(crate) struct Q3_K;
+impl TileFormat for Q3_K {
+    const MAX_SCALE: i32 = 32;
+    const LEN: usize = 256;
+    const BYTES: usize = 110;
+    const PARTS: usize = 8;
+    const MAX: i32 = 7;
+    const OFFSET: i32 = 4;
+    type Block = SubScales;
+    #[inline(always)]
+    unsafe fn block(rows: &Rows) -> SubScales {
+        let scales = |r: usize| {
+            const SHIFT: [i8; 16] = [0, 0, 0, 0, -2, -2, -2, -2, -4, -4, -4, -4, -6, -6, -6, -6];
+            // SAFETY: 12 bytes at 96; a constant of 16 bytes; NEON is part of the aarch64 baseline.
+            unsafe {
+                let low = vld1_u8(rows[r].add(96));
+                let low = vcombine_u8(vand_u8(low, vdup_n_u8(15)), vshr_n_u8::<4>(low));
+                let high = vdupq_n_u32(rows[r].add(104).cast::<u32>().read_unaligned());
+                let high = vshlq_u8(vreinterpretq_u8_u32(high), vld1q_s8(SHIFT.as_ptr()));
+                let high = vshlq_n_u8::<4>(vandq_u8(high, vdupq_n_u8(3)));
+                vsubq_u8(vorrq_u8(low, high), vdupq_n_u8(32))
+            }
+        };
+        // SAFETY: 2 bytes at 108.
+        let d = unsafe { f16(rows, 108) };
+        SubScales { pairs: transpose_pairs(std::array::from_fn(scales)), d, dmin: no_mins() }
+    }
+    #[inline(always)]
+    unsafe fn load(rows: &Rows, block: &SubScales, g: usize, part: usize) -> Tile {
+        let codes = std::array::from_fn(|r| {
+            // SAFETY: each half of 128 weights has 32 bytes from 32; bits 2 of all 256 are in the first 32.
+            [0, 16].map(|h| unsafe {
+                let low = field(bytes(rows, r, 32 + 32 * (g / 4) + h), 2 * (part % 4), 3);
+                add_bit(low, bytes(rows, r, h), part, 2)
+            })
+        });
+        sub_scaled(codes, block.pairs[g], block.d)
+    }
+}

@@ -1,0 +1,120 @@
+//! Loads that several formats share: four rows at once, lanes are rows.
+
+use super::tile::Rows;
+use std::arch::aarch64::*;
+
+/// 16 bytes at `offset` of row `r`.
+///
+/// # Safety
+/// They are readable.
+#[inline(always)]
+pub(super) unsafe fn bytes(rows: &Rows, r: usize, offset: usize) -> uint8x16_t {
+    // SAFETY: the caller's.
+    unsafe { vld1q_u8(rows[r].add(offset)) }
+}
+
+/// The 4 bytes at `offset` of each row.
+///
+/// # Safety
+/// They are readable.
+#[inline(always)]
+pub(super) unsafe fn words(rows: &Rows, offset: usize) -> uint32x4_t {
+    // SAFETY: the caller's 4 bytes.
+    let w = rows.map(|r| unsafe { r.add(offset).cast::<u32>().read_unaligned() });
+    // SAFETY: 16 bytes.
+    unsafe { vld1q_u32(w.as_ptr()) }
+}
+
+/// Four f16 in the low half of each of two words, widened.
+#[inline(always)]
+pub(super) fn widen_f16(bits: uint16x4_t) -> float32x4_t {
+    let out: float32x4_t;
+    // SAFETY: fcvtl is ARMv8.0; it has no effect but its result. The f16 vector type is not stable in std.
+    unsafe {
+        std::arch::asm!("fcvtl {o:v}.4s, {i:v}.4h", o = lateout(vreg) out, i = in(vreg) bits,
+            options(pure, nomem, nostack, preserves_flags));
+    }
+    out
+}
+
+/// The f16 at `offset` of each row, widened.
+///
+/// # Safety
+/// Its 2 bytes are readable.
+#[inline(always)]
+pub(super) unsafe fn f16(rows: &Rows, offset: usize) -> float32x4_t {
+    // Combined in general registers: lane loads would take the NEON pipes.
+    // SAFETY: the caller's 2 bytes.
+    let half = |r: usize| u64::from(unsafe { rows[r].add(offset).cast::<u16>().read_unaligned() });
+    let bits = half(0) | half(1) << 16 | half(2) << 32 | half(3) << 48;
+    // SAFETY: NEON is part of the aarch64 baseline.
+    widen_f16(unsafe { vcreate_u16(bits) })
+}
+
+/// Unsigned 32-bit lanes as floats.
+#[inline(always)]
+pub(super) fn float(v: uint32x4_t) -> float32x4_t {
+    // SAFETY: NEON is part of the aarch64 baseline.
+    unsafe { vcvtq_f32_u32(v) }
+}
+
+/// `v >> BITS & mask` in every byte; a shift of 0 or by the mask's own width costs nothing more.
+#[inline(always)]
+pub(super) fn field(v: uint8x16_t, shift: usize, mask: u8) -> uint8x16_t {
+    // SAFETY: NEON is part of the aarch64 baseline.
+    unsafe {
+        let shifted = match shift {
+            0 => v,
+            1 => vshrq_n_u8::<1>(v),
+            2 => vshrq_n_u8::<2>(v),
+            3 => vshrq_n_u8::<3>(v),
+            4 => vshrq_n_u8::<4>(v),
+            5 => vshrq_n_u8::<5>(v),
+            6 => vshrq_n_u8::<6>(v),
+            _ => vshrq_n_u8::<7>(v),
+        };
+        if mask == 0xff >> shift { shifted } else { vandq_u8(shifted, vdupq_n_u8(mask)) }
+    }
+}
+
+/// Bit `from` of every byte moved to bit `to` and added to `v`, where that bit is clear.
+#[inline(always)]
+pub(super) fn add_bit(v: uint8x16_t, bits: uint8x16_t, from: usize, to: usize) -> uint8x16_t {
+    // SAFETY: NEON is part of the aarch64 baseline.
+    unsafe {
+        let left = match to as i32 - from as i32 {
+            4 => vshlq_n_u8::<4>(bits),
+            3 => vshlq_n_u8::<3>(bits),
+            2 => vshlq_n_u8::<2>(bits),
+            1 => vshlq_n_u8::<1>(bits),
+            _ => bits,
+        };
+        let bit = vandq_u8(left, vdupq_n_u8(1 << if to > from { to } else { from }));
+        match from as i32 - to as i32 {
+            1 => vsraq_n_u8::<1>(v, bit),
+            2 => vsraq_n_u8::<2>(v, bit),
+            3 => vsraq_n_u8::<3>(v, bit),
+            4 => vsraq_n_u8::<4>(v, bit),
+            5 => vsraq_n_u8::<5>(v, bit),
+            _ => vorrq_u8(v, bit),
+        }
+    }
+}
+
+/// 16 bytes per row, seen as 8 pairs, transposed: result `g` holds pair `g` of rows 0, 1, 2, 3.
+#[inline(always)]
+pub(super) fn transpose_pairs(rows: [uint8x16_t; 4]) -> [uint8x8_t; 8] {
+    // SAFETY: NEON is part of the aarch64 baseline.
+    unsafe {
+        let r = rows.map(|r| vreinterpretq_u16_u8(r));
+        let (even, odd) = ((vzip1q_u16(r[0], r[2]), vzip2q_u16(r[0], r[2])), (vzip1q_u16(r[1], r[3]), vzip2q_u16(r[1], r[3])));
+        let quads = [
+            vzip1q_u16(even.0, odd.0),
+            vzip2q_u16(even.0, odd.0),
+            vzip1q_u16(even.1, odd.1),
+            vzip2q_u16(even.1, odd.1),
+        ]
+        .map(|q| vreinterpretq_u8_u16(q));
+        std::array::from_fn(|g| if g % 2 == 0 { vget_low_u8(quads[g / 2]) } else { vget_high_u8(quads[g / 2]) })
+    }
+}

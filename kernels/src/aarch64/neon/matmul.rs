@@ -1,0 +1,334 @@
+//! GEMV and GEMM of the `neon` tier, written once for all formats (contract section 2).
+//!
+//! *GEMV* (few columns): tiles are loaded from the GGUF blocks and used at once, with the next 4 rows prefetched line by
+//! line. *GEMM* (many columns): rows are unpacked into tiles in caller-provided scratch that stays in the second-level
+//! cache, and every 8 columns run over all of them. Both do the same arithmetic, so they return the same bits.
+
+use super::tile::{Codes, MR, Rows, Tile, TileFormat, isum, to_float};
+use crate::format::{GROUP, Mins};
+use crate::matrix::{MatMut, Matrix, QuantizedRows};
+use std::arch::aarch64::*;
+use std::mem::MaybeUninit;
+
+/// Columns per pass over the panel.
+const NR: usize = 8;
+/// From this many columns on, unpacking once pays.
+const GEMM_FROM: usize = 5;
+/// Aim for panels of this size: half of a Cortex-A72's second-level cache is for the panels of its four cores.
+const PANEL_BYTES: usize = 128 << 10;
+/// More rows than this per panel save nothing.
+const PANEL_TILES: usize = 8;
+
+/// Tiles of 4 rows that are unpacked together for a matrix of `groups` groups per row.
+fn panel_tiles(groups: usize) -> usize {
+    (PANEL_BYTES / (groups.max(1) * size_of::<Tile>())).clamp(1, PANEL_TILES)
+}
+
+/// What depends on a column and a group only, for up to [`NR`] columns: `[NR][groups]` of each, column after column.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Side {
+    /// `dx * sum` of the group, or of its halves: what the mins are multiplied by.
+    sums: [f32; 2],
+    /// [`Codes::bias`].
+    bias: i32,
+    pad: i32,
+}
+
+/// Bytes of scratch for a matrix with `cols` columns: one row of `Side` per column, then the panel.
+pub(crate) fn scratch_bytes(cols: usize) -> usize {
+    let groups = cols / GROUP;
+    // One tile more, because the scratch may begin anywhere.
+    let tiles = panel_tiles(groups) * groups + 1;
+    NR * groups * size_of::<Side>() + tiles * size_of::<Tile>()
+}
+
+/// `w * x` into `y`; `scratch` has at least [`scratch_bytes`] bytes.
+///
+/// # Safety
+/// Shapes have been checked: `w.cols() == x.k()`, `y` is `x.n()` columns of `w.rows()`, `w` has format `F`.
+pub(crate) unsafe fn matmul<F: TileFormat>(
+    w: &Matrix<'_>,
+    x: &QuantizedRows<'_>,
+    y: &mut MatMut<'_>,
+    scratch: &mut [u8],
+) {
+    let groups = w.cols() / GROUP;
+    // SAFETY: uninitialized tiles and plain data may have any bytes.
+    let (_, tiles, _) = unsafe { scratch.align_to_mut::<MaybeUninit<Tile>>() };
+    let per_side = size_of::<Tile>() / size_of::<Side>();
+    let (side, panel) = tiles.split_at_mut((NR * groups).div_ceil(per_side));
+    let side: *mut Side = side.as_mut_ptr().cast();
+    let step = if x.n() < GEMM_FROM { MR } else { MR * panel_tiles(groups) };
+    // SAFETY: `side` holds NR * groups elements; the rest is the caller's.
+    unsafe {
+        if x.n() < GEMM_FROM {
+            fill_side::<F>(x, 0, x.n(), Codes::loaded::<F>(), side);
+            for r0 in (0..w.rows()).step_by(step) {
+                match x.n() {
+                    1 => gemv::<F, 1>(w, x, y, r0, side),
+                    2 => gemv::<F, 2>(w, x, y, r0, side),
+                    3 => gemv::<F, 3>(w, x, y, r0, side),
+                    4 => gemv::<F, 4>(w, x, y, r0, side),
+                    _ => {}
+                }
+            }
+        } else {
+            for r0 in (0..w.rows()).step_by(step) {
+                let tiles = step.min(w.rows() - r0).div_ceil(MR);
+                for t in 0..tiles {
+                    let mut unpack = Unpack { panel: &mut panel[t * groups..(t + 1) * groups] };
+                    each_tile::<F, _>(w, r0 + t * MR, &mut unpack);
+                }
+                gemm::<F>(panel.as_ptr().cast(), tiles, x, y, r0, side);
+            }
+        }
+    }
+}
+
+/// Fills `side` for columns `c0 .. c0 + n`.
+unsafe fn fill_side<F: TileFormat>(x: &QuantizedRows<'_>, c0: usize, n: usize, codes: Codes, side: *mut Side) {
+    let groups = x.k() / GROUP;
+    for i in 0..n * groups {
+        let at = c0 * groups + i;
+        let (dx, low, high) = (x.d[at], i32::from(x.sums[2 * at]), i32::from(x.sums[2 * at + 1]));
+        let sums = match F::MINS {
+            Mins::None => [0.0; 2],
+            Mins::Per32 => [dx * (low + high) as f32, 0.0],
+            Mins::Per16 => [dx * low as f32, dx * high as f32],
+        };
+        // SAFETY: the caller's n * groups elements.
+        unsafe { side.add(i).write(Side { sums, bias: codes.bias(low + high), pad: 0 }) };
+    }
+}
+
+/// What happens to the tiles of one row of tiles.
+trait Sink<F: TileFormat> {
+    unsafe fn tile(&mut self, g: usize, tile: Tile);
+}
+
+/// The 4 rows from `r0` on, tile after tile.
+///
+/// # Safety
+/// `r0 < w.rows()`; `w` has format `F`.
+#[inline(always)]
+unsafe fn each_tile<F: TileFormat, S: Sink<F>>(w: &Matrix<'_>, r0: usize, sink: &mut S) {
+    let per_block = F::LEN / GROUP;
+    let blocks = w.cols() / F::LEN;
+    let live = MR.min(w.rows() - r0);
+    // Past the last row the last row is repeated and its results are not stored.
+    let mut rows: Rows =
+        std::array::from_fn(|i| w.data().as_ptr().wrapping_add((r0 + i.min(live - 1)) * w.row_bytes()));
+    // The next 4 rows begin here; they lie one after the other, so each block here stands for 4 blocks there.
+    let mut ahead = w.data().as_ptr().wrapping_add((r0 + MR) * w.row_bytes());
+    for b in 0..blocks {
+        // SAFETY: rows point to block b of `blocks`; parts add up to the groups of a block.
+        unsafe {
+            let block = F::block(&rows);
+            for g in (0..per_block).step_by(F::PARTS) {
+                // Spread over the block: a burst per block would fill the line buffers.
+                let lines = (MR * F::BYTES * F::PARTS / per_block).div_ceil(64);
+                for line in 0..lines {
+                    prefetch(ahead.wrapping_add(MR * F::BYTES * g / per_block + 64 * line));
+                }
+                macro_rules! part {
+                    ($($p:literal)*) => {$(
+                        if $p < F::PARTS {
+                            sink.tile(b * per_block + g + $p, F::load(&rows, &block, g + $p, $p));
+                        }
+                    )*};
+                }
+                part!(0 1 2 3 4 5 6 7);
+            }
+        }
+        rows = rows.map(|r| r.wrapping_add(F::BYTES));
+        ahead = ahead.wrapping_add(MR * F::BYTES);
+    }
+}
+
+/// Any address is harmless, also past the end of the mapping.
+#[inline(always)]
+fn prefetch(p: *const u8) {
+    // SAFETY: prfm only hints.
+    unsafe { std::arch::asm!("prfm pldl1keep, [{0}]", in(reg) p, options(nostack, readonly, preserves_flags)) }
+}
+
+/// Writes tiles to the panel, as signed codes.
+struct Unpack<'a> {
+    panel: &'a mut [MaybeUninit<Tile>],
+}
+
+impl<F: TileFormat> Sink<F> for Unpack<'_> {
+    #[inline(always)]
+    unsafe fn tile(&mut self, g: usize, tile: Tile) {
+        self.panel[g].write(tile.signed::<F>());
+    }
+}
+
+/// Multiplies tiles as they are loaded.
+struct Multiply<'a, const N: usize> {
+    x: &'a QuantizedRows<'a>,
+    side: *const Side,
+    groups: usize,
+    acc: [float32x4_t; N],
+    macc: [float32x4_t; N],
+}
+
+impl<F: TileFormat, const N: usize> Sink<F> for Multiply<'_, N> {
+    #[inline(always)]
+    unsafe fn tile(&mut self, g: usize, tile: Tile) {
+        let codes = const { Codes::loaded::<F>() };
+        for c in 0..N {
+            let at = c * self.groups + g;
+            // SAFETY: g < groups and c < x.n(), so every index lies within the views and the side.
+            unsafe {
+                let (dx, x, sums) = column(self.x, at);
+                let side = &*self.side.add(at);
+                let mut isum = isum(codes, &tile, x, sums);
+                if codes.max_scale == 0 {
+                    isum = vaddq_s32(isum, vdupq_n_s32(side.bias));
+                }
+                self.acc[c] = vfmaq_f32(self.acc[c], vmulq_n_f32(tile.d, dx), to_float(codes, isum));
+                self.macc[c] = mins::<F>(self.macc[c], &tile.m, &side.sums);
+            }
+        }
+    }
+}
+
+/// The min step of contract section 2.
+#[inline(always)]
+fn mins<F: TileFormat>(macc: float32x4_t, m: &[float32x4_t; 2], sums: &[f32; 2]) -> float32x4_t {
+    // SAFETY: NEON is part of the aarch64 baseline.
+    unsafe {
+        match F::MINS {
+            Mins::None => macc,
+            Mins::Per32 => vfmaq_n_f32(macc, m[0], sums[0]),
+            Mins::Per16 => vfmaq_n_f32(vfmaq_n_f32(macc, m[0], sums[0]), m[1], sums[1]),
+        }
+    }
+}
+
+/// Scale, activations and half sums of one group of one column.
+#[inline(always)]
+unsafe fn column(x: &QuantizedRows<'_>, at: usize) -> (f32, [int8x16_t; 2], i32) {
+    // SAFETY: the caller's index of a group.
+    unsafe {
+        let q = x.q.as_ptr().add(at * GROUP);
+        let sums = x.sums.as_ptr().add(2 * at).cast::<i32>().read_unaligned();
+        (*x.d.as_ptr().add(at), [vld1q_s8(q), vld1q_s8(q.add(16))], sums)
+    }
+}
+
+/// 4 rows from `r0` on times `N` columns.
+unsafe fn gemv<F: TileFormat, const N: usize>(
+    w: &Matrix<'_>,
+    x: &QuantizedRows<'_>,
+    y: &mut MatMut<'_>,
+    r0: usize,
+    side: *const Side,
+) {
+    // SAFETY: the caller's; NEON is part of the aarch64 baseline.
+    unsafe {
+        let zero = [vdupq_n_f32(0.0); N];
+        let mut sink = Multiply::<'_, N> { x, side, groups: w.cols() / GROUP, acc: zero, macc: zero };
+        each_tile::<F, _>(w, r0, &mut sink);
+        store::<F, N>(&sink.acc, &sink.macc, y, r0, 0);
+    }
+}
+
+/// Writes `N` columns from `c0` on of up to 4 rows from `r0` on.
+#[inline(always)]
+unsafe fn store<F: TileFormat, const N: usize>(
+    acc: &[float32x4_t; N],
+    macc: &[float32x4_t; N],
+    y: &mut MatMut<'_>,
+    r0: usize,
+    c0: usize,
+) {
+    let live = MR.min(y.rows() - r0);
+    for c in 0..N {
+        // SAFETY: `live` rows from r0 exist in column c0 + c of y; NEON is part of the aarch64 baseline.
+        unsafe {
+            let sum = if F::MINS == Mins::None { acc[c] } else { vaddq_f32(acc[c], macc[c]) };
+            let out = y.at(r0, c0 + c);
+            if live == MR {
+                vst1q_f32(out, sum);
+            } else {
+                let mut lanes = [0.0f32; MR];
+                vst1q_f32(lanes.as_mut_ptr(), sum);
+                std::ptr::copy_nonoverlapping(lanes.as_ptr(), out, live);
+            }
+        }
+    }
+}
+
+/// All columns over a panel of `tiles` rows of tiles, [`NR`] at a time.
+unsafe fn gemm<F: TileFormat>(
+    panel: *const Tile,
+    tiles: usize,
+    x: &QuantizedRows<'_>,
+    y: &mut MatMut<'_>,
+    r0: usize,
+    side: *mut Side,
+) {
+    let groups = x.k() / GROUP;
+    let mut c = 0;
+    while c < x.n() {
+        let n = [NR, 4, 2, 1].into_iter().find(|n| *n <= x.n() - c).unwrap_or(1);
+        // SAFETY: `c + n <= x.n()`, n <= NR; the panel holds `tiles * groups` tiles.
+        unsafe {
+            if F::MINS != Mins::None {
+                fill_side::<F>(x, c, n, Codes::signed::<F>(), side);
+            }
+            for t in 0..tiles {
+                let tiles = std::slice::from_raw_parts(panel.add(t * groups), groups);
+                let r = r0 + t * MR;
+                match n {
+                    NR => gemm_tile::<F, NR>(tiles, x, y, r, c, side),
+                    4 => gemm_tile::<F, 4>(tiles, x, y, r, c, side),
+                    2 => gemm_tile::<F, 2>(tiles, x, y, r, c, side),
+                    _ => gemm_tile::<F, 1>(tiles, x, y, r, c, side),
+                }
+            }
+        }
+        c += n;
+    }
+}
+
+/// 4 unpacked rows times `N` columns.
+unsafe fn gemm_tile<F: TileFormat, const N: usize>(
+    tiles: &[Tile],
+    x: &QuantizedRows<'_>,
+    y: &mut MatMut<'_>,
+    r0: usize,
+    c0: usize,
+    side: *const Side,
+) {
+    let codes = const { Codes::signed::<F>() };
+    let groups = tiles.len();
+    // SAFETY: g < groups and c0 + c < x.n(), so every index lies within the views and the side; NEON is part of the
+    // aarch64 baseline.
+    unsafe {
+        let mut acc = [vdupq_n_f32(0.0); N];
+        for (g, tile) in tiles.iter().enumerate() {
+            for (c, acc) in acc.iter_mut().enumerate() {
+                let (dx, x, sums) = column(x, (c0 + c) * groups + g);
+                let mut isum = isum(codes, tile, x, sums);
+                if codes.max_scale == 0 {
+                    isum = vaddq_s32(isum, vdupq_n_s32(codes.bias(0)));
+                }
+                *acc = vfmaq_f32(*acc, vmulq_n_f32(tile.d, dx), to_float(codes, isum));
+            }
+        }
+        // The mins have a chain of their own, so they need not share the registers of the loop above.
+        let mut macc = [vdupq_n_f32(0.0); N];
+        if F::MINS != Mins::None {
+            for (g, tile) in tiles.iter().enumerate() {
+                for (c, macc) in macc.iter_mut().enumerate() {
+                    *macc = mins::<F>(*macc, &tile.m, &(*side.add(c * groups + g)).sums);
+                }
+            }
+        }
+        store::<F, N>(&acc, &macc, y, r0, c0);
+    }
+}

@@ -1,0 +1,211 @@
+//! Four rows by 32 weights, and their exact integer dot product with one activation group.
+//!
+//! Instructions per 4 x 32 weights and column, and the two NEON pipes of a Cortex-A72 that run them (its three decoders
+//! and its load unit are never the limit). Without sub-scales, codes up to 63:
+//!
+//! | instruction | count | pipe | note |
+//! |---|---|---|---|
+//! | smull, smlal, smlal2 | 16 | F0 | 8 products each: the bound of 8 multiply-adds per cycle |
+//! | saddlp | 4 | either | four products of codes up to 63 fit an i16, so one widening per row |
+//! | addp | 3 | either | the lanes of four rows become one vector of four sums |
+//! | add, fsub | 2 | either | i32 to f32 for sums below 2^22, see [`to_float`]; `scvtf` would take 2 cycles of F0 |
+//! | fmul, fmla | 2 | either | the float step, lanes are rows |
+//!
+//! Codes above 63 fit twice in an i16 (-128 * 127 * 2 = -32512) and take four more `sadalp`.
+
+use crate::format::Mins;
+use std::arch::aarch64::*;
+
+/// Rows per tile: the lanes of one f32 vector.
+pub(crate) const MR: usize = 4;
+
+/// Where the same block of [`MR`] rows starts.
+pub(crate) type Rows = [*const u8; MR];
+
+/// 32 weights of 4 rows. Only what the format has is set and read.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+pub(crate) struct Tile {
+    /// Codes of each row, two halves of 16.
+    pub codes: [[int8x16_t; 2]; MR],
+    /// Scale of each row.
+    pub d: float32x4_t,
+    /// Sub-scales: both halves of row 0, both halves of row 1, ...
+    pub s: int16x8_t,
+    /// Mins of each half; equal for one min per 32.
+    pub m: [float32x4_t; 2],
+}
+
+/// How a format's blocks load into tiles on NEON.
+pub(crate) trait TileFormat {
+    /// Whether and how the format has mins.
+    const MINS: Mins = Mins::None;
+    /// The largest |sub-scale| where halves have integer sub-scales, or 0.
+    const MAX_SCALE: i32 = 0;
+    /// Weights per block.
+    const LEN: usize;
+    /// Bytes per block.
+    const BYTES: usize;
+    /// Groups of a block that [`TileFormat::load`] tells apart by its last argument.
+    const PARTS: usize = 1;
+    /// The largest |code|.
+    const MAX: i32;
+    /// `code = q + OFFSET`; taken back with the sums of the activations.
+    const OFFSET: i32 = 0;
+
+    /// What is decoded once per block of 4 rows: scales and mins.
+    type Block: Copy;
+
+    /// Decodes what [`TileFormat::load`] needs of the block that starts at `rows`.
+    ///
+    /// # Safety
+    /// `BYTES` bytes are readable in each row.
+    unsafe fn block(rows: &Rows) -> Self::Block;
+
+    /// Loads group `g` of the block that starts at `rows`; `part` is `g % PARTS`, a constant after inlining.
+    ///
+    /// # Safety
+    /// As for [`TileFormat::block`]; `g < LEN / 32`.
+    unsafe fn load(rows: &Rows, block: &Self::Block, g: usize, part: usize) -> Tile;
+}
+
+/// What the codes of a tile are, as constants that fold away after inlining.
+#[derive(Clone, Copy)]
+pub(crate) struct Codes {
+    /// The largest |code|.
+    pub max: i32,
+    /// `code = q + offset`.
+    pub offset: i32,
+    /// See [`TileFormat::MAX_SCALE`].
+    pub max_scale: i32,
+}
+
+impl Codes {
+    /// The codes as `F` loads them.
+    pub(crate) const fn loaded<F: TileFormat>() -> Codes {
+        Codes { max: F::MAX, offset: F::OFFSET, max_scale: F::MAX_SCALE }
+    }
+
+    /// The codes as [`Tile::signed`] leaves them.
+    pub(crate) const fn signed<F: TileFormat>() -> Codes {
+        // Without an offset codes lie in [-MAX, MAX], else q is in [-OFFSET, MAX - OFFSET].
+        let max = if F::OFFSET == 0 {
+            F::MAX
+        } else if F::OFFSET > F::MAX - F::OFFSET {
+            F::OFFSET
+        } else {
+            F::MAX - F::OFFSET
+        };
+        Codes { max, offset: 0, max_scale: F::MAX_SCALE }
+    }
+
+    /// Whether the sum of `n` products fits an i16.
+    const fn fits(self, n: i32) -> bool {
+        n * self.max * 127 <= i16::MAX as i32
+    }
+
+    /// Whether the whole sum is below 2^22, so that [`to_float`] may take the short way.
+    const fn small(self) -> bool {
+        let scale = if self.max_scale == 0 { 1 } else { self.max_scale };
+        // The offset's share is bounded by the same product.
+        (32 * 127 * scale) as i64 * (self.max as i64 + self.offset.unsigned_abs() as i64) < 1 << 22
+    }
+
+    /// What [`Codes::bias`] adds to a small sum: the bits of 1.5 * 2^23.
+    const fn magic(self) -> i32 {
+        if self.small() { 0x4b40_0000 } else { 0 }
+    }
+
+    /// What to add to the integer sum of a group without sub-scales whose activations sum to `sum`, before [`to_float`].
+    pub(crate) const fn bias(self, sum: i32) -> i32 {
+        self.magic() - self.offset * sum
+    }
+}
+
+impl Tile {
+    /// The tile with `q` in place of `q + OFFSET`.
+    #[inline(always)]
+    pub(crate) fn signed<F: TileFormat>(mut self) -> Tile {
+        if F::OFFSET != 0 {
+            // SAFETY: NEON is part of the aarch64 baseline.
+            self.codes = self.codes.map(|h| h.map(|c| unsafe { vsubq_s8(c, vdupq_n_s8(F::OFFSET as i8)) }));
+        }
+        self
+    }
+}
+
+/// `isum as f32` of `isum + codes.magic()`.
+///
+/// Below 2^22 in size, an integer added to the bits of 1.5 * 2^23 gives the float 1.5 * 2^23 + isum, exactly.
+#[inline(always)]
+pub(crate) fn to_float(codes: Codes, isum: int32x4_t) -> float32x4_t {
+    // SAFETY: NEON is part of the aarch64 baseline.
+    unsafe {
+        if codes.small() {
+            vsubq_f32(vreinterpretq_f32_s32(isum), vdupq_n_f32(12_582_912.0))
+        } else {
+            vcvtq_f32_s32(isum)
+        }
+    }
+}
+
+/// The integer sum of contract section 2 for 4 rows and one column, plus `magic`. Without sub-scales it does not take
+/// back the offset: the caller adds [`Codes::bias`] instead.
+///
+/// `x`: the 32 activations; `sums`: their two half sums, `sum_0 | sum_1 << 16`.
+#[inline(always)]
+pub(crate) fn isum(codes: Codes, t: &Tile, x: [int8x16_t; 2], sums: i32) -> int32x4_t {
+    // SAFETY (the whole function): NEON is part of the aarch64 baseline.
+    unsafe {
+        // Two products per i16.
+        let products = |r: usize, h: usize| {
+            let w = t.codes[r][h];
+            vmlal_high_s8(vmull_s8(vget_low_s8(w), vget_low_s8(x[h])), w, x[h])
+        };
+        if codes.max_scale == 0 {
+            let row = |r: usize| {
+                if codes.fits(4) {
+                    let w = t.codes[r][1];
+                    let low = products(r, 0);
+                    vpaddlq_s16(vmlal_high_s8(vmlal_s8(low, vget_low_s8(w), vget_low_s8(x[1])), w, x[1]))
+                } else {
+                    vpadalq_s16(vpaddlq_s16(products(r, 0)), products(r, 1))
+                }
+            };
+            return vpaddq_s32(vpaddq_s32(row(0), row(1)), vpaddq_s32(row(2), row(3)));
+        }
+
+        let sums = vreinterpretq_s16_s32(vdupq_n_s32(sums));
+        let isum = if codes.fits(16) {
+            // Half sums fit an i16: one vector of both halves of all rows, then sub-scales.
+            let row = |r: usize| vpaddq_s16(products(r, 0), products(r, 1));
+            let mut halves = vpaddq_s16(vpaddq_s16(row(0), row(1)), vpaddq_s16(row(2), row(3)));
+            if codes.offset != 0 {
+                halves = vsubq_s16(halves, vmulq_n_s16(sums, codes.offset as i16));
+            }
+            let low = vmull_s16(vget_low_s16(halves), vget_low_s16(t.s));
+            vpaddq_s32(low, vmull_high_s16(halves, t.s))
+        } else {
+            let offset = vmulq_n_s32(vmovl_s16(vget_low_s16(sums)), codes.offset);
+            let pair = |r: usize, s: int32x4_t| {
+                let mut halves = if codes.fits(8) {
+                    let row = |r: usize| vpaddq_s16(products(r, 0), products(r, 1));
+                    vpaddlq_s16(vpaddq_s16(row(r), row(r + 1)))
+                } else if codes.fits(4) {
+                    let row = |r: usize| vpaddlq_s16(vpaddq_s16(products(r, 0), products(r, 1)));
+                    vpaddq_s32(row(r), row(r + 1))
+                } else {
+                    let row = |r: usize| vpaddq_s32(vpaddlq_s16(products(r, 0)), vpaddlq_s16(products(r, 1)));
+                    vpaddq_s32(row(r), row(r + 1))
+                };
+                if codes.offset != 0 {
+                    halves = vsubq_s32(halves, offset);
+                }
+                vmulq_s32(halves, s)
+            };
+            let (low, high) = (vmovl_s16(vget_low_s16(t.s)), vmovl_high_s16(t.s));
+            vpaddq_s32(pair(0, low), pair(2, high))
+        };
+        if codes.small() { vaddq_s32(isum, vdupq_n_s32(codes.magic())) } else { isum }
+    }
+}
