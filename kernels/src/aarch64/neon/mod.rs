@@ -3,5 +3,9 @@
 use crate::table::Table;
 use crate::{Tier, scalar};
 
-pub(crate) static TABLE: Table =
-    Table { tier: Tier::Neon, matmul: |_| None, quantize: scalar::TABLE.quantize };
+pub(crate) static TABLE: Table = Table {
+    tier: Tier::Neon,
+    matmul: |_| None,
+    quantize: scalar::TABLE.quantize,
+    float: &crate::float::table::NEON,
+};
