@@ -3,6 +3,7 @@
 //! Function pointers are private: a `Kernels` exists only for a tier that [`Tier::check`] has found usable, which is
 //! the proof that its `#[target_feature]` functions may be called.
 
+use crate::float::table::FloatTable;
 use crate::format::GROUP;
 use crate::matrix::{MatMut, Matrix, QuantizedRows};
 use crate::table::{Matmul, Table};
@@ -42,6 +43,16 @@ impl Kernels {
     /// The tier whose kernels these are.
     pub fn tier(&self) -> Tier {
         self.table.tier
+    }
+
+    /// The tier's float kernels.
+    pub(crate) fn float(&self) -> &'static FloatTable {
+        self.table.float
+    }
+
+    /// The tier's contract section 1.
+    pub(crate) fn quantize_fn(&self) -> unsafe fn(&[f32], &mut [i8], &mut [f32], &mut [i16]) {
+        self.table.quantize
     }
 
     /// Quantizes `x` (`n` rows, each a multiple of 32 values, back to back) into `q: [x.len()]`,

@@ -19,6 +19,7 @@ mod tier;
 mod x86_64;
 
 pub use error::Error;
+pub use float::{Activation, AttentionParams, KV_PAGE, KvLayout, KvType, Partial, PartialRef, QueryRow};
 pub use format::Format;
 pub use kernels::Kernels;
 pub use matrix::{MatMut, Matrix, QuantizedRows};

@@ -3,6 +3,7 @@
 //! A tier is one `static TABLE` in its folder's `mod.rs`. [`crate::Kernels`] holds a reference to the table of a tier that
 //! [`crate::Tier::check`] has found usable: that is the proof that its `#[target_feature]` functions may be called.
 
+use crate::float::table::FloatTable;
 use crate::matrix::{MatMut, Matrix, QuantizedRows};
 use crate::{Format, Tier};
 
@@ -32,6 +33,8 @@ pub(crate) struct Table {
     /// The tier is usable; `x.len()` is a multiple of 32; `q`, `d`, `sums` have `x.len()`, `x.len() / 32` and
     /// `x.len() / 16` elements.
     pub quantize: unsafe fn(x: &[f32], q: &mut [i8], d: &mut [f32], sums: &mut [i16]),
+    /// The float kernels.
+    pub float: &'static FloatTable,
 }
 
 impl Table {

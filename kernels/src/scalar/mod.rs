@@ -7,7 +7,8 @@ use crate::format::with_block;
 use crate::table::{Matmul, Table};
 use crate::{Format, Tier};
 
-pub(crate) static TABLE: Table = Table { tier: Tier::Scalar, matmul, quantize: quantize::quantize };
+pub(crate) static TABLE: Table =
+    Table { tier: Tier::Scalar, matmul, quantize: quantize::quantize, float: &crate::float::table::SCALAR };
 
 fn matmul(format: Format) -> Option<Matmul> {
     with_block!(format, B => Some(Matmul { run: matmul::matmul::<B>, scratch: |_| 0 }), else => None)

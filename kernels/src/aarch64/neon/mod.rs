@@ -19,7 +19,8 @@ use crate::table::{Matmul, Table};
 use crate::{Format, Tier};
 use tile::TileFormat;
 
-pub(crate) static TABLE: Table = Table { tier: Tier::Neon, matmul, quantize: quantize::quantize };
+pub(crate) static TABLE: Table =
+    Table { tier: Tier::Neon, matmul, quantize: quantize::quantize, float: &crate::float::table::NEON };
 
 fn matmul(format: Format) -> Option<Matmul> {
     const fn of<F: TileFormat>() -> Option<Matmul> {

@@ -17,7 +17,8 @@ use crate::{Format, Tier};
 use generic::{Generic, Generic32, GenericSub};
 use tile::TileFormat;
 
-pub(crate) static TABLE: Table = Table { tier: Tier::Avx2, matmul, quantize: quantize::quantize };
+pub(crate) static TABLE: Table =
+    Table { tier: Tier::Avx2, matmul, quantize: quantize::quantize, float: &crate::float::table::AVX2 };
 
 fn matmul(format: Format) -> Option<Matmul> {
     const fn of<F: TileFormat>() -> Option<Matmul> {

@@ -1,0 +1,182 @@
+//! The attention methods of [`Kernels`]: a paged KV cache, partial results per page, their fold (contract section 8).
+
+use super::api::check;
+use super::attention::{self, Page};
+use super::fold::Fold;
+use super::kv::{KV_PAGE, KvLayout, Store};
+use crate::{Error, Kernels};
+use std::ops::Range;
+
+/// Positions up to here are exact as f32, which ALiBi needs.
+const MAX_POSITION: usize = 1 << 24;
+
+/// What turns a dot product into a score, the same for all rows.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AttentionParams {
+    /// Multiplies the dot product.
+    pub scale: f32,
+    /// `s = cap * tanh(s / cap)`, after the scale.
+    pub softcap: Option<f32>,
+}
+
+/// One query: one head at one position. Rows of one call share a KV head; they may be several heads (GQA), several
+/// positions, or both.
+#[derive(Debug, Clone, PartialEq)]
+pub struct QueryRow {
+    /// The query's absolute position.
+    pub position: usize,
+    /// The absolute positions of the keys that the query sees, in all pages.
+    pub visible: Range<usize>,
+    /// ALiBi: `s = fma(slope, key position - query position, s)`; 0 for none.
+    pub slope: f32,
+}
+
+/// Results that still have to be folded and divided. Before the first fold: `m` is `-inf`, `l` and `o` are 0.
+#[derive(Debug)]
+pub struct Partial<'a> {
+    /// `[rows]`, the largest score; `-inf` where no key was visible.
+    pub m: &'a mut [f32],
+    /// `[rows]`, the sum of `exp(score - m)`; 0 where no key was visible.
+    pub l: &'a mut [f32],
+    /// `[rows][output_dim]`, the sum of `exp(score - m) * value`. Dimensions past value_dim are padding.
+    pub o: &'a mut [f32],
+}
+
+/// A [`Partial`] to read.
+#[derive(Debug, Clone, Copy)]
+pub struct PartialRef<'a> {
+    /// `[rows]`
+    pub m: &'a [f32],
+    /// `[rows]`
+    pub l: &'a [f32],
+    /// `[rows][output_dim]`
+    pub o: &'a [f32],
+}
+
+impl Kernels {
+    /// Stores one key and one value of a KV head in a page of the cache (contract section 9 for Q8_0).
+    ///
+    /// `keys` and `values` are the page's memory ([`KvLayout::key_page_bytes`], [`KvLayout::value_page_bytes`]; best aligned to
+    /// 64 bytes), `slot` is the position within the page, `k` is `[head_dim]`, `v` is `[value_dim]`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when a length does not fit or `slot` is not below [`KV_PAGE`].
+    pub fn store_kv(
+        &self,
+        layout: KvLayout,
+        keys: &mut [u8],
+        values: &mut [u8],
+        slot: usize,
+        k: &[f32],
+        v: &[f32],
+    ) -> Result<(), Error> {
+        check_page(layout, keys, values)?;
+        check(slot < KV_PAGE && k.len() == layout.head_dim && v.len() == layout.value_dim, || {
+            format!("a key of {} and a value of {} values at slot {slot} of {layout:?}", k.len(), v.len())
+        })?;
+        let quantize = self.quantize_fn();
+        // SAFETY: the tier is usable (here and below; see `Kernels`); lengths have been checked.
+        unsafe { (self.float().store_kv)(&mut Store { layout, keys, values, slot, k, v, quantize }) };
+        Ok(())
+    }
+
+    /// Bytes of scratch that [`Kernels::attention_page`] needs.
+    pub fn attention_scratch(&self, layout: KvLayout, _rows: usize) -> usize {
+        attention::scratch_bytes(layout)
+    }
+
+    /// Attends from `rows` to the keys of page `page`, those at positions `page * KV_PAGE ..` (contract section 8).
+    ///
+    /// `q` is `[rows][head_dim]`. The page's result overwrites `out`; a row that sees no key of the page gets `m = -inf`, `l = 0`,
+    /// `o = 0`. Fold the pages in ascending order with [`Kernels::attention_fold`].
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when lengths do not fit, or when a row with a slope has positions from 2^24 on.
+    #[allow(clippy::too_many_arguments, reason = "each is a different thing")]
+    pub fn attention_page(
+        &self,
+        layout: KvLayout,
+        params: AttentionParams,
+        q: &[f32],
+        rows: &[QueryRow],
+        page: usize,
+        keys: &[u8],
+        values: &[u8],
+        out: Partial<'_>,
+        scratch: &mut [u8],
+    ) -> Result<(), Error> {
+        check_page(layout, keys, values)?;
+        let n = rows.len();
+        check_rows(n, layout.output_dim(), &out.m[..], &out.l[..], &out.o[..])?;
+        check(n.checked_mul(layout.head_dim) == Some(q.len()), || {
+            format!("{} query values for {n} rows of {}", q.len(), layout.head_dim)
+        })?;
+        let need = self.attention_scratch(layout, n);
+        check(scratch.len() >= need, || {
+            format!("{} bytes of attention scratch where {need} are needed", scratch.len())
+        })?;
+        let first = page.checked_mul(KV_PAGE).filter(|first| first.checked_add(KV_PAGE).is_some());
+        let first = first.ok_or_else(|| Error::Shape { what: format!("page {page}") })?;
+        for row in rows.iter().filter(|row| row.slope != 0.0) {
+            let last = row.position.max(row.visible.end.min(first + KV_PAGE));
+            check(last <= MAX_POSITION, || format!("position {last} with a slope"))?;
+        }
+        let (quantize, Partial { m, l, o }) = (self.quantize_fn(), out);
+        let mut args = Page { layout, params, q, rows, first, keys, values, m, l, o, scratch, quantize };
+        // SAFETY: lengths have been checked.
+        unsafe { (self.float().attention_page)(&mut args) };
+        Ok(())
+    }
+
+    /// Folds the result of a page into that of the pages before it (contract section 8). Rows whose part is empty (`l = 0`)
+    /// are left untouched.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when lengths differ or `o` is not a multiple of 16 values per row.
+    pub fn attention_fold(&self, into: Partial<'_>, part: &PartialRef<'_>) -> Result<(), Error> {
+        let n = into.m.len();
+        let dim = if n == 0 { 0 } else { into.o.len() / n };
+        check(dim.is_multiple_of(16), || format!("attention outputs of {dim} values"))?;
+        check_rows(n, dim, &into.m[..], &into.l[..], &into.o[..])?;
+        check_rows(n, dim, part.m, part.l, part.o)?;
+        let (part_m, part_l, part_o) = (part.m, part.l, part.o);
+        let mut fold = Fold { m: into.m, l: into.l, o: into.o, dim, part_m, part_l, part_o };
+        // SAFETY: lengths have been checked.
+        unsafe { (self.float().attention_fold)(&mut fold) };
+        Ok(())
+    }
+
+    /// `out = o / l`, `[rows][value_dim]` without padding; 0 for a row that saw no key (contract section 8).
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when lengths do not fit.
+    pub fn attention_finish(
+        &self,
+        layout: KvLayout,
+        acc: PartialRef<'_>,
+        out: &mut [f32],
+    ) -> Result<(), Error> {
+        layout.check()?;
+        let (n, dim) = (acc.m.len(), layout.output_dim());
+        check_rows(n, dim, acc.m, acc.l, acc.o)?;
+        check(n.checked_mul(layout.value_dim) == Some(out.len()), || {
+            format!("{} results for {n} rows of {}", out.len(), layout.value_dim)
+        })?;
+        // SAFETY: lengths have been checked.
+        unsafe { (self.float().attention_finish)(acc.l, acc.o, dim, out, layout.value_dim) };
+        Ok(())
+    }
+}
+
+fn check_page(layout: KvLayout, keys: &[u8], values: &[u8]) -> Result<(), Error> {
+    layout.check()?;
+    check(keys.len() == layout.key_page_bytes() && values.len() == layout.value_page_bytes(), || {
+        format!("a page of {} bytes of keys and {} of values for {layout:?}", keys.len(), values.len())
+    })
+}
+
+fn check_rows(n: usize, dim: usize, m: &[f32], l: &[f32], o: &[f32]) -> Result<(), Error> {
+    check(m.len() == n && l.len() == n && n.checked_mul(dim) == Some(o.len()), || {
+        format!("partial results m {}, l {}, o {} for {n} rows of {dim}", m.len(), l.len(), o.len())
+    })
+}

@@ -1,0 +1,201 @@
+//! The paged KV cache: how a page of 512 keys and values of one KV head lies in memory, and storing into it.
+//!
+//! ```text
+//! keys    F32, F16   [32 groups][head_dim][16 keys]
+//!         Q8_0       codes  [32 groups][head_dim padded to 32, / 4][16 keys][4] i8
+//!                    scales [32 groups][blocks of 32][16 keys] f16
+//! values  F32, F16   [512 keys][value_dim padded to 16]
+//!         Q8_0       codes  [512 keys][value_dim padded to 16] i8
+//!                    scales [512 keys][blocks of 32] f16
+//! ```
+//! Keys are interleaved so that sixteen of them are sixteen lanes and a score is one chain over head_dim.
+
+use super::lanes::{Lanes, load_n};
+use crate::Error;
+use half::f16;
+
+/// Keys in a page: the block of contract section 8, at absolute positions `page * KV_PAGE ..`.
+pub const KV_PAGE: usize = 512;
+
+/// Keys in an interleaved group.
+pub(super) const KEYS: usize = 16;
+
+/// The largest head_dim and value_dim.
+const MAX_DIM: usize = 4096;
+
+/// What the cache stores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(non_camel_case_types, missing_docs, reason = "the names are the field's own")]
+pub enum KvType {
+    F32,
+    F16,
+    Q8_0,
+}
+
+/// The shape of the cache of one KV head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct KvLayout {
+    /// What is stored.
+    pub ty: KvType,
+    /// Values per key, 1 to 4096.
+    pub head_dim: usize,
+    /// Values per value vector, 1 to 4096.
+    pub value_dim: usize,
+}
+
+impl KvLayout {
+    /// Checks the limits of both dimensions.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] naming the dimension that is out of range.
+    pub fn check(&self) -> Result<(), Error> {
+        for (name, dim) in [("head_dim", self.head_dim), ("value_dim", self.value_dim)] {
+            if dim == 0 || dim > MAX_DIM {
+                return Err(Error::Shape { what: format!("a {name} of {dim}, not within 1..={MAX_DIM}") });
+            }
+        }
+        Ok(())
+    }
+
+    /// Bytes of the keys of one page.
+    pub fn key_page_bytes(&self) -> usize {
+        KV_PAGE
+            * match self.ty {
+                KvType::F32 => 4 * self.head_dim,
+                KvType::F16 => 2 * self.head_dim,
+                KvType::Q8_0 => 34 * self.key_blocks(),
+            }
+    }
+
+    /// Bytes of the values of one page.
+    pub fn value_page_bytes(&self) -> usize {
+        KV_PAGE
+            * match self.ty {
+                KvType::F32 => 4 * self.output_dim(),
+                KvType::F16 => 2 * self.output_dim(),
+                KvType::Q8_0 => self.output_dim() + 2 * self.value_blocks(),
+            }
+    }
+
+    /// Values per row of attention output while partial results are folded: value_dim rounded up to 16.
+    pub fn output_dim(&self) -> usize {
+        self.value_dim.next_multiple_of(16)
+    }
+
+    /// Blocks of 32 in a key.
+    pub(super) fn key_blocks(&self) -> usize {
+        self.head_dim.div_ceil(32)
+    }
+    /// Blocks of 32 in a value.
+    pub(super) fn value_blocks(&self) -> usize {
+        self.value_dim.div_ceil(32)
+    }
+    /// Where the scales of a Q8_0 page of keys start.
+    pub(super) fn key_scales(&self) -> usize {
+        KV_PAGE * 32 * self.key_blocks()
+    }
+    /// Where the scales of a Q8_0 page of values start.
+    pub(super) fn value_scales(&self) -> usize {
+        KV_PAGE * self.output_dim()
+    }
+}
+
+/// Contract section 1, as in the tier's table.
+pub(super) type QuantizeFn = unsafe fn(&[f32], &mut [i8], &mut [f32], &mut [i16]);
+
+/// Quantizes one block of up to 32 values; the codes of missing ones are 0.
+///
+/// # Safety
+/// `quantize`'s tier is usable.
+#[inline(always)]
+pub(super) unsafe fn quantize_block(quantize: QuantizeFn, x: &[f32]) -> ([i8; 32], f32) {
+    let mut padded = [0.0f32; 32];
+    padded[..x.len()].copy_from_slice(x);
+    let (mut q, mut d, mut sums) = ([0; 32], [0.0], [0; 2]);
+    // SAFETY: one block of 32; the tier is the caller's.
+    unsafe { quantize(&padded, &mut q, &mut d, &mut sums) };
+    (q, d[0])
+}
+
+/// One key and one value on their way into a page.
+pub(super) struct Store<'a> {
+    pub layout: KvLayout,
+    /// `layout.key_page_bytes()`
+    pub keys: &'a mut [u8],
+    /// `layout.value_page_bytes()`
+    pub values: &'a mut [u8],
+    /// Position within the page.
+    pub slot: usize,
+    /// `[head_dim]`
+    pub k: &'a [f32],
+    /// `[value_dim]`
+    pub v: &'a [f32],
+    pub quantize: QuantizeFn,
+}
+
+#[inline(always)]
+pub(super) unsafe fn store_kv<L: Lanes>(s: &mut Store<'_>) {
+    // SAFETY: the caller's: lengths are checked and the tier is usable.
+    unsafe {
+        match s.layout.ty {
+            KvType::F32 => floats::<L, 4>(s),
+            KvType::F16 => floats::<L, 2>(s),
+            KvType::Q8_0 => codes(s),
+        }
+    }
+}
+
+/// 16 values as f32 or f16 bytes.
+#[inline(always)]
+unsafe fn convert<L: Lanes, const BYTES: usize>(x: &[f32]) -> [[u8; BYTES]; 16] {
+    let mut out = [[0u8; BYTES]; 16];
+    // SAFETY: up to 16 values are read and 16 of `BYTES` bytes are written.
+    unsafe {
+        let v: L = if x.len() < 16 { load_n(x.as_ptr(), x.len()) } else { L::load(x.as_ptr()) };
+        if BYTES == 4 { v.store(out.as_mut_ptr().cast()) } else { v.store_f16(out.as_mut_ptr().cast()) }
+    }
+    out
+}
+
+#[inline(always)]
+unsafe fn floats<L: Lanes, const BYTES: usize>(s: &mut Store<'_>) {
+    let (group, lane) = (s.slot / KEYS, s.slot % KEYS);
+    let keys = &mut s.keys[group * s.layout.head_dim * KEYS * BYTES..][..s.layout.head_dim * KEYS * BYTES];
+    for (k, to) in s.k.chunks(16).zip(keys.chunks_mut(16 * KEYS * BYTES)) {
+        // SAFETY: the caller has the features of `L` (here and below).
+        let bytes = unsafe { convert::<L, BYTES>(k) };
+        for (bytes, to) in bytes.iter().zip(to.chunks_mut(KEYS * BYTES)) {
+            to[lane * BYTES..][..BYTES].copy_from_slice(bytes);
+        }
+    }
+    let stride = s.layout.output_dim() * BYTES;
+    for (v, to) in s.v.chunks(16).zip(s.values[s.slot * stride..][..stride].chunks_mut(16 * BYTES)) {
+        // SAFETY: as above.
+        to.copy_from_slice(unsafe { convert::<L, BYTES>(v) }.as_flattened());
+    }
+}
+
+unsafe fn codes(s: &mut Store<'_>) {
+    let layout = s.layout;
+    let (group, lane) = (s.slot / KEYS, s.slot % KEYS);
+    let (codes, scales) = s.keys.split_at_mut(layout.key_scales());
+    for (b, k) in s.k.chunks(32).enumerate() {
+        // SAFETY: the caller's tier (here and below).
+        let (q, d) = unsafe { quantize_block(s.quantize, k) };
+        let block = group * layout.key_blocks() + b;
+        for (q, to) in q.chunks(4).zip(codes[block * 32 * KEYS..][..32 * KEYS].chunks_mut(4 * KEYS)) {
+            to[4 * lane..][..4].copy_from_slice(bytemuck::cast_slice(q));
+        }
+        let d = f16::from_f32(d).to_le_bytes();
+        scales[2 * (block * KEYS + lane)..][..2].copy_from_slice(&d);
+    }
+    let (codes, scales) = s.values.split_at_mut(layout.value_scales());
+    let codes = &mut codes[s.slot * layout.output_dim()..][..layout.output_dim()];
+    for ((b, v), to) in s.v.chunks(32).enumerate().zip(codes.chunks_mut(32)) {
+        // SAFETY: as above.
+        let (q, d) = unsafe { quantize_block(s.quantize, v) };
+        to.copy_from_slice(bytemuck::cast_slice(&q[..to.len()]));
+        let d = f16::from_f32(d).to_le_bytes();
+        scales[2 * (s.slot * layout.value_blocks() + b)..][..2].copy_from_slice(&d);
+    }
+}
