@@ -304,3 +304,36 @@ fn odd_vocabularies_do_not_break_anything() {
         assert!(t.is_end_of_generation(5));
     }
 }
+
+#[test]
+fn mutated_files_never_panic() {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/tokenizer");
+    let mut state = 3u64;
+    let mut next = |n: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % n
+    };
+    let (mut built, mut refused) = (0, 0);
+    for name in ["bpe.gguf", "spm.gguf"] {
+        let good = std::fs::read(data.join(name)).unwrap();
+        for round in 0..300 {
+            let mut bytes = good.clone();
+            // Anywhere, and often within the keys, which lie at both ends.
+            let reach = if round % 3 == 0 { 400 } else { bytes.len() };
+            for _ in 0..1 + next(4) {
+                let at = if next(2) == 0 { next(reach) } else { bytes.len() - 1 - next(reach) };
+                bytes[at] = [0, 1, 0x20, 0x7f, 0xff, next(256) as u8][next(6)];
+            }
+            match Gguf::from_bytes(bytes).and_then(|g| Tokenizer::from_gguf(&g)) {
+                Err(_) => refused += 1,
+                Ok(t) => {
+                    built += 1;
+                    let ids = t.encode("It's <|im_end|> 12 <tool_call>é\n😀", true, true);
+                    assert!(ids.iter().all(|id| (*id as usize) < t.vocab_size()));
+                    t.decode(&ids, true);
+                }
+            }
+        }
+    }
+    assert!(built > 50 && refused > 50, "{built} built, {refused} refused");
+}
