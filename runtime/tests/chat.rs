@@ -97,6 +97,37 @@ fn built_in_templates_render_a_conversation() {
     assert_eq!((Template::builtin_for(&tokenizer), Template::builtin_for(&smollm2)), (None, Some("chatml")));
 }
 
+/// A model file whose only template is `source`.
+fn model_with(source: &str) -> Gguf {
+    let mut bytes = std::fs::read(data("tokenizer/bpe.gguf")).unwrap();
+    // The file has no tensors, so a key can be appended; their number stands at byte 16.
+    bytes[16] += 1;
+    for text in ["tokenizer.chat_template", source] {
+        bytes.extend((text.len() as u64).to_le_bytes());
+        bytes.extend(text.as_bytes());
+        if text != source {
+            bytes.extend(8u32.to_le_bytes());
+        }
+    }
+    Gguf::from_bytes(bytes).unwrap()
+}
+
+#[test]
+fn the_template_of_a_file_is_used() {
+    let gguf = model_with("{{ bos_token }}[{{ messages[0].content }}]{{ eos_token }}");
+    let tokenizer = Tokenizer::from_gguf(&gguf).unwrap();
+    let template = Template::from_gguf(&gguf, &tokenizer).unwrap().unwrap();
+    let text = template.render(&say(&[("user", "U")]), true).unwrap();
+    assert_eq!(text, "<|im_start|>[U]<|im_end|>");
+    let error = Template::from_gguf(&model_with("a\n{% if %}"), &tokenizer).unwrap_err().to_string();
+    assert!(error.contains("key `tokenizer.chat_template`, line 2"), "{error}");
+    let error = Template::from_gguf(&model_with("\n{{ x() }}"), &tokenizer).unwrap().unwrap();
+    let error = error.render(&[], true).unwrap_err().to_string();
+    assert!(error.contains("key `tokenizer.chat_template`, line 2"), "{error}");
+    let none = Gguf::open(&data("tokenizer/bpe.gguf")).unwrap();
+    assert!(Template::from_gguf(&none, &tokenizer).unwrap().is_none());
+}
+
 #[test]
 fn bos_is_not_added_twice() {
     let tokenizer = tokenizer();
