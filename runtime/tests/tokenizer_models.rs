@@ -1,7 +1,7 @@
 //! The tokenizer against llama.cpp's answers, on real vocabularies.
 //!
 //! - `KINGLET_MODELS=DIR`: a directory with `smollm2.gguf`, `gemma3.gguf` and `qwen2.5.gguf`, held against the answers in
-//!   `tests/data/tokenizer` (made by `ci/tokenizer_cases.py`).
+//!   `tests/data/tokenizer` (made by `generate.py` there).
 //! - `KINGLET_TOKENIZER_DATA=DIR`: every `NAME.gguf` in it is held against `NAME.gguf.inp` and `NAME.gguf.out` (llama.cpp's
 //!   own test pairs) and `NAME.gguf.jsonl` (more answers of that script), whichever exist.
 
@@ -43,6 +43,16 @@ fn check_pairs(tokenizer: &Tokenizer, inp: &Path, out: &Path) -> usize {
         assert_eq!(&tokenizer.encode(text, false, false), ids, "{text:?}");
     }
     texts.len()
+}
+
+/// Two small vocabularies cut from SmolLM2's, so that a clone tests itself.
+#[test]
+fn small_vocabularies_equal_llama_cpp() {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/tokenizer");
+    for name in ["bpe", "spm"] {
+        let tokenizer = open(&data.join(format!("{name}.gguf")));
+        assert_eq!(check_cases(&tokenizer, &data.join(format!("{name}.jsonl"))), 150);
+    }
 }
 
 #[test]

@@ -87,6 +87,16 @@ impl Tokenizer {
         out
     }
 
+    /// The tokens of a text that a chat template rendered: special tokens are parsed, and BOS is added as the model wants
+    /// unless the text begins with it already.
+    pub fn encode_chat(&self, rendered: &str) -> Vec<u32> {
+        let mut ids = self.encode(rendered, false, true);
+        if let Some(bos) = self.bos.filter(|bos| self.add_bos && ids.first() != Some(bos)) {
+            ids.insert(0, bos);
+        }
+        ids
+    }
+
     /// The text of `ids`, control tokens written out if `special`. Bytes that are no UTF-8 become U+FFFD, and numbers that
     /// are no token are left out.
     pub fn decode(&self, ids: &[u32], special: bool) -> String {

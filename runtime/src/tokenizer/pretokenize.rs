@@ -1,7 +1,8 @@
 //! Pre-tokenizers: how a text is cut into words before byte-pair encoding, by the names of `tokenizer.ggml.pre`.
 //!
-//! Names and expressions are facts, taken from llama.cpp's `src/llama-vocab.cpp`. Two differ on purpose: for `tekken` and
-//! `gpt-4o` llama.cpp approximates the case classes of non-ASCII letters, and here stand the models' own expressions.
+//! Names and expressions are facts, taken from llama.cpp's `src/llama-vocab.cpp`, and equal to what it does but for two
+//! things that it approximates and that are here as the models were trained: the case of non-ASCII letters (`tekken`,
+//! `gpt-4o` and its kin), and white space beyond ASCII inside the CJK range of `deepseek-llm` and `deepseek-coder`.
 
 use super::split::{
     BAILING, CL100K, FAST, GPT2, MINICPM5, O200K, PUNCT, PUNCT_BACKTICK, Piece, QWEN2, QWEN35, SEED_CODER,
