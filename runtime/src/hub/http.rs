@@ -1,8 +1,9 @@
 //! HTTPS GET of a large file: resumed where it stopped, checked, and only then given its name.
 //!
-//! Beside `FILE.part` lies `FILE.part.json` with the URL, entity tag and size of what it is part of. A later request asks
-//! for the rest only when the server still has the same; otherwise it begins again. Redirects are followed here and not by
-//! the HTTP crate, because a hub names the file's tag and size in the redirect, and because the token may not follow it.
+//! Beside `FILE.part` lies `FILE.part.json` with the URL, entity tag and size of what it is part of. A later request
+//! asks for the rest only when the server still has the same; otherwise it begins again. Redirects are followed here
+//! and not by the HTTP crate, because a hub names the file's tag and size in the redirect, and because the token may
+//! not follow it.
 
 use super::cache::{self, with_suffix};
 use super::hf::HfName;
