@@ -2,51 +2,11 @@
 
 use kinglet::gguf::{Gguf, Value};
 
-/// A small writer, so that tests can say exactly which byte is wrong.
-struct Writer(Vec<u8>);
-impl Writer {
-    fn u32(&mut self, n: u32) -> &mut Self {
-        self.0.extend(n.to_le_bytes());
-        self
-    }
-    fn u64(&mut self, n: u64) -> &mut Self {
-        self.0.extend(n.to_le_bytes());
-        self
-    }
-    fn string(&mut self, s: &str) -> &mut Self {
-        self.u64(s.len() as u64);
-        self.0.extend(s.as_bytes());
-        self
-    }
-    fn tensor(&mut self, name: &str, shape: &[u64], ggml_type: u32, offset: u64) -> &mut Self {
-        self.string(name).u32(shape.len() as u32);
-        for d in shape {
-            self.u64(*d);
-        }
-        self.u32(ggml_type).u64(offset)
-    }
-    fn pad(&mut self, data: usize) -> Vec<u8> {
-        let start = self.0.len().next_multiple_of(32);
-        self.0.resize(start, 0);
-        self.0.resize(start + data, 7);
-        self.0.clone()
-    }
-}
+mod support;
+use support::{Writer, small_model as good};
 
 fn header(version: u32, tensors: u64, keys: u64) -> Writer {
-    let mut w = Writer(b"GGUF".to_vec());
-    w.u32(version).u64(tensors).u64(keys);
-    w
-}
-
-/// Two tensors (64 x 2 F32 at 0, 64 x 2 Q4_0 at 512) and three keys.
-fn good() -> Vec<u8> {
-    let mut w = header(3, 2, 3);
-    w.string("general.architecture").u32(8).string("llama");
-    w.string("llama.block_count").u32(4).u32(2);
-    w.string("tokenizer.ggml.tokens").u32(9).u32(8).u64(2).string("a").string("b");
-    w.tensor("a.weight", &[64, 2], 0, 0).tensor("b.weight", &[64, 2], 2, 512);
-    w.pad(512 + 72)
+    Writer::header(version, tensors, keys)
 }
 
 fn error(bytes: Vec<u8>) -> String {
@@ -71,6 +31,7 @@ fn a_good_file_opens() {
 fn bad_files_are_named() {
     assert!(error(b"PK\x03\x04".to_vec()).contains("not a GGUF"));
     assert!(error(vec![]).contains("not a GGUF"));
+    assert!(error(b"GGUF\x03\0\0".to_vec()).contains("truncated"));
     assert!(error(header(1, 0, 0).0).contains("version 1"));
     assert!(error(header(3 << 24, 0, 0).0).contains("big-endian"));
     assert!(error(header(9, 0, 0).0).contains("version 9"));
@@ -88,7 +49,7 @@ fn bad_files_are_named() {
     let tensor = |shape: &[u64], ggml_type, offset| {
         let mut w = header(3, 2, 0);
         w.tensor("a", &[64], 0, 0).tensor("t", shape, ggml_type, offset);
-        error(w.pad(4096))
+        error(w.finish(4096, 0))
     };
     assert!(tensor(&[64], 0, 7).contains("offset 7"));
     assert!(tensor(&[64], 0, 128).contains("overlap"));
@@ -99,11 +60,55 @@ fn bad_files_are_named() {
     assert!(tensor(&[1 << 40], 0, 256).contains("past the end"));
 }
 
+/// Every prefix of a good file is refused: none is read past its end, and none is taken for whole.
+#[test]
+fn every_truncation_is_an_error() {
+    let good = good();
+    for n in 0..good.len() {
+        let what = error(good[..n].to_vec());
+        assert!(!what.contains('\n') && what.len() < 400, "{n}: {what}");
+    }
+}
+
+#[test]
+fn the_alignment_is_checked_and_used() {
+    let with = |kind: u32, bytes: &[u8], offset: u64| {
+        let mut w = header(3, 2, 1);
+        w.string("general.alignment").u32(kind).0.extend(bytes);
+        w.tensor("a", &[16], 0, 0).tensor("b", &[16], 0, offset);
+        w.finish(4096, 0)
+    };
+    for n in [0u32, 3, 48, 1 << 21, u32::MAX] {
+        let what = error(with(4, &n.to_le_bytes(), 64));
+        assert!(what.contains("`general.alignment`") && what.contains("power of two"), "{n}: {what}");
+    }
+    assert!(error(with(8, &0u64.to_le_bytes(), 64)).contains("`general.alignment`"));
+    assert!(error(with(6, &32f32.to_le_bytes(), 64)).contains("`general.alignment`"));
+    assert!(error(with(4, &128u32.to_le_bytes(), 64)).contains("offset 64 is not a multiple of 128"));
+    let wide = Gguf::from_bytes(with(4, &128u32.to_le_bytes(), 128)).unwrap();
+    assert!(wide.tensors().iter().all(|t| t.offset % 128 == 0 && wide.data(t).len() == 64));
+    assert!(Gguf::from_bytes(with(4, &8u32.to_le_bytes(), 72)).is_ok());
+}
+
+#[test]
+fn paths_that_are_no_model_are_named() {
+    let folder = support::Folder::new("gguf-paths");
+    let open = |path: &std::path::Path| Gguf::open(path).unwrap_err().to_string();
+    let empty = folder.write("empty.gguf", b"");
+    assert!(open(&empty).contains("empty.gguf: the file is empty"));
+    assert!(open(&folder.join("")).contains("it is a folder"));
+    assert!(open(&folder.join("absent.gguf")).contains("absent.gguf: cannot open"));
+    let text = folder.write("page.gguf", b"<html>");
+    assert!(open(&text).contains("page.gguf: not a GGUF file"));
+    let pipe = std::path::Path::new("/dev/null");
+    assert!(!pipe.exists() || open(pipe).contains("not a regular file"));
+}
+
 #[test]
 fn an_unknown_tensor_type_is_kept_for_inspect() {
     let mut w = header(3, 1, 0);
     w.tensor("t", &[64], 777, 0);
-    let g = Gguf::from_bytes(w.pad(64)).unwrap();
+    let g = Gguf::from_bytes(w.finish(64, 0)).unwrap();
     assert_eq!((g.tensors()[0].format, g.tensors()[0].ggml_type), (None, 777));
 }
 

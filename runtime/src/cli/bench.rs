@@ -16,13 +16,22 @@ pub struct Args {
     #[command(flatten)]
     pub model: ModelArg,
     /// Prompt tokens of the pp test; 0 leaves it out
-    #[arg(short = 'p', value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u32).range(0..=MAX_CTX))]
+    #[arg(
+        short = 'p', value_name = "N", default_value_t = 512,
+        value_parser = clap::value_parser!(u32).range(0..=MAX_CTX), allow_negative_numbers = true
+    )]
     pub prompt: u32,
     /// Generated tokens of the tg test; 0 leaves it out
-    #[arg(short = 'n', value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u32).range(0..=MAX_CTX))]
+    #[arg(
+        short = 'n', value_name = "N", default_value_t = 128,
+        value_parser = clap::value_parser!(u32).range(0..=MAX_CTX), allow_negative_numbers = true
+    )]
     pub generate: u32,
     /// Repetitions
-    #[arg(short = 'r', value_name = "N", default_value_t = 5, value_parser = positive::<10_000>())]
+    #[arg(
+        short = 'r', value_name = "N", default_value_t = 5, value_parser = positive::<10_000>(),
+        allow_negative_numbers = true
+    )]
     pub repeat: u32,
     /// Print JSON
     #[arg(long)]

@@ -41,16 +41,19 @@ pub enum KvType {
 #[command(next_help_heading = "Engine options")]
 pub struct EngineArgs {
     /// Threads to compute with [default: one per core]
-    #[arg(short, long, value_name = "N", value_parser = positive::<1024>())]
+    #[arg(short, long, value_name = "N", value_parser = positive::<1024>(), allow_negative_numbers = true)]
     pub threads: Option<u32>,
     /// Context length in tokens [default: the model's own, at most 4096]
-    #[arg(long, value_name = "N", value_parser = positive::<MAX_CTX>())]
+    #[arg(long, value_name = "N", value_parser = positive::<MAX_CTX>(), allow_negative_numbers = true)]
     pub ctx: Option<u32>,
     /// Type of the key and value cache
     #[arg(long, value_name = "TYPE", default_value = "f16")]
     pub kv: KvType,
     /// Prompt tokens computed at once
-    #[arg(long, value_name = "N", default_value_t = 512, value_parser = positive::<65536>())]
+    #[arg(
+        long, value_name = "N", default_value_t = 512, value_parser = positive::<65536>(),
+        allow_negative_numbers = true
+    )]
     pub batch: u32,
     /// Use this kernel tier instead of the fastest usable one (see `kinglet cpu`)
     #[arg(long, value_name = "TIER", value_parser = tier)]
@@ -62,22 +65,34 @@ pub struct EngineArgs {
 #[command(next_help_heading = "Sampling options")]
 pub struct SampleArgs {
     /// Seed of the random choices: the same seed gives the same text on every machine [default: a new one each time]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub seed: Option<u64>,
     /// Temperature; 0 always takes the most likely token
-    #[arg(long, value_name = "X", default_value_t = 0.8, value_parser = between::<0, 100>, allow_negative_numbers = true)]
+    #[arg(
+        long, value_name = "X", default_value_t = 0.8, value_parser = between::<0, 100>,
+        allow_negative_numbers = true
+    )]
     pub temp: f32,
     /// Choose among the N most likely tokens; 0 is all
-    #[arg(long, value_name = "N", default_value_t = 40)]
+    #[arg(long, value_name = "N", default_value_t = 40, allow_negative_numbers = true)]
     pub top_k: u32,
     /// Choose among the most likely tokens that make up this share of probability
-    #[arg(long, value_name = "P", default_value_t = 0.95, value_parser = between::<0, 1>, allow_negative_numbers = true)]
+    #[arg(
+        long, value_name = "P", default_value_t = 0.95, value_parser = between::<0, 1>,
+        allow_negative_numbers = true
+    )]
     pub top_p: f32,
     /// Leave out tokens less likely than this share of the most likely one
-    #[arg(long, value_name = "P", default_value_t = 0.05, value_parser = between::<0, 1>, allow_negative_numbers = true)]
+    #[arg(
+        long, value_name = "P", default_value_t = 0.05, value_parser = between::<0, 1>,
+        allow_negative_numbers = true
+    )]
     pub min_p: f32,
     /// Make tokens of the recent past less likely; 1 changes nothing
-    #[arg(long, value_name = "X", default_value_t = 1.0, value_parser = penalty, allow_negative_numbers = true)]
+    #[arg(
+        long, value_name = "X", default_value_t = 1.0, value_parser = penalty,
+        allow_negative_numbers = true
+    )]
     pub repeat_penalty: f32,
 }
 
@@ -86,7 +101,7 @@ pub struct SampleArgs {
 #[command(next_help_heading = "Sampling options")]
 pub struct StopArgs {
     /// Generate at most N tokens [default: until the model ends its answer or the context is full]
-    #[arg(short = 'n', value_name = "N", value_parser = positive::<MAX_CTX>())]
+    #[arg(short = 'n', value_name = "N", value_parser = positive::<MAX_CTX>(), allow_negative_numbers = true)]
     pub n: Option<u32>,
     /// Stop before this text; may be given several times
     #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]

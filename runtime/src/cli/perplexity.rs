@@ -19,7 +19,10 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub file: PathBuf,
     /// Chunks to compute [default: all]
-    #[arg(long, value_name = "N", value_parser = positive::<{ u32::MAX as i64 }>())]
+    #[arg(
+        long, value_name = "N", value_parser = positive::<{ u32::MAX as i64 }>(),
+        allow_negative_numbers = true
+    )]
     pub chunks: Option<u32>,
     /// How it is run; `--ctx` is the chunk length, 512 unless told.
     #[command(flatten)]

@@ -15,6 +15,6 @@ pub struct Args {
     #[arg(long, value_name = "TIER", value_parser = tier)]
     pub tier: Option<Tier>,
     /// Seed of the test data
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true)]
     pub seed: u64,
 }

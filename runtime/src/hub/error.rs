@@ -25,16 +25,23 @@ pub struct HubError {
 }
 
 impl HubError {
+    /// Names and answers of servers may hold control characters, which would break the line.
+    fn new(kind: HubErrorKind, message: String) -> HubError {
+        let plain = message.chars().all(|c| !c.is_control());
+        let shown = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+        HubError { kind, message: if plain { message } else { message.chars().map(shown).collect() } }
+    }
+
     pub(super) fn name(message: impl Into<String>) -> HubError {
-        HubError { kind: HubErrorKind::Name, message: message.into() }
+        HubError::new(HubErrorKind::Name, message.into())
     }
 
     pub(super) fn fetch(message: impl Into<String>) -> HubError {
-        HubError { kind: HubErrorKind::Fetch, message: message.into() }
+        HubError::new(HubErrorKind::Fetch, message.into())
     }
 
     pub(super) fn cache(message: impl Into<String>) -> HubError {
-        HubError { kind: HubErrorKind::Cache, message: message.into() }
+        HubError::new(HubErrorKind::Cache, message.into())
     }
 
     /// A file operation in the cache that failed: `doing` is for instance `write`.

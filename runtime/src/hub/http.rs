@@ -1,8 +1,9 @@
 //! HTTPS GET of a large file: resumed where it stopped, checked, and only then given its name.
 //!
-//! Beside `FILE.part` lies `FILE.part.json` with the URL, entity tag and size of what it is part of. A later request asks
-//! for the rest only when the server still has the same; otherwise it begins again. Redirects are followed here and not by
-//! the HTTP crate, because a hub names the file's tag and size in the redirect, and because the token may not follow it.
+//! Beside `FILE.part` lies `FILE.part.json` with the URL, entity tag and size of what it is part of. A later request
+//! asks for the rest only when the server still has the same; otherwise it begins again. Redirects are followed here
+//! and not by the HTTP crate, because a hub names the file's tag and size in the redirect, and because the token may
+//! not follow it.
 
 use super::cache::{self, with_suffix};
 use super::hf::HfName;
@@ -59,7 +60,7 @@ pub(super) fn fetch(hub: &Hub, name: &HfName, path: &Path, progress: &dyn Progre
         return Ok(());
     }
     cache::create_dir(path.parent().unwrap_or(&hub.home))?;
-    let config = Agent::config_builder()
+    let mut config = Agent::config_builder()
         .http_status_as_error(false)
         .max_redirects(0)
         .accept_encoding("identity")
@@ -67,6 +68,9 @@ pub(super) fn fetch(hub: &Hub, name: &HfName, path: &Path, progress: &dyn Progre
         .timeout_connect(Some(Duration::from_secs(20)))
         .timeout_recv_response(Some(PATIENCE))
         .timeout_per_read(Some(PATIENCE));
+    if hub.endpoint.parse::<Uri>().is_ok_and(|uri| is_here(&uri)) {
+        config = config.proxy(None);
+    }
     let download = Download {
         hub,
         name: name.to_string(),
@@ -116,7 +120,10 @@ impl Download<'_> {
                 Some((start, size)) => (start, size),
                 None => return fail(format!("{}: the server's Content-Range makes no sense", self.name)),
             },
-            200 => (0, response.body().content_length()),
+            200 => {
+                let length = header_text(&response, header::CONTENT_LENGTH.as_str());
+                (0, length.and_then(|l| l.trim().parse().ok()))
+            }
             416 => {
                 self.forget()?;
                 return Err(Stop::Again("the file on the server has changed".to_owned()));
@@ -335,9 +342,13 @@ fn same_origin(a: &Uri, b: &Uri) -> bool {
 
 /// The token goes to the endpoint only, and in clear only to this machine.
 fn may_have_token(uri: &Uri, endpoint: &Uri) -> bool {
-    let host = uri.host().unwrap_or("");
-    let here = host == "localhost" || host == "[::1]" || host.starts_with("127.");
-    same_origin(uri, endpoint) && (uri.scheme_str() == Some("https") || here)
+    same_origin(uri, endpoint) && (uri.scheme_str() == Some("https") || is_here(uri))
+}
+
+/// Whether this machine serves it. The whole host counts: `127.example.org` is somewhere else.
+fn is_here(uri: &Uri) -> bool {
+    let host = uri.host().unwrap_or("").trim_matches(['[', ']']);
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 /// Where a `Location` points, seen from `from`.

