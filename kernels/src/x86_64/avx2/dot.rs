@@ -116,6 +116,9 @@ unsafe fn isum<C: Codes, const R: usize, const N: usize>(
                         _mm256_maddubs_epi16(w, xj)
                     };
                     products[r][c] = _mm256_add_epi16(products[r][c], product);
+                    if R * N > 4 {
+                        pin(&mut products[r][c]);
+                    }
                 }
             }
         }
@@ -127,6 +130,17 @@ unsafe fn isum<C: Codes, const R: usize, const N: usize>(
         }
     }
     total
+}
+
+/// Keeps `v` in a register here, between what comes before and after, at no cost.
+///
+/// Left alone, the compiler finishes one sum after the other and, for that, spills all of the weights and activations
+/// instead of holding the sums in registers and loading each weight once.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn pin(v: &mut __m256i) {
+    // SAFETY: no instruction.
+    unsafe { std::arch::asm!("/* {} */", inout(ymm_reg) * v, options(nomem, nostack, preserves_flags)) }
 }
 
 /// Adds the products of the mins of `groups` groups with the sums of activations to `macc`, in order.
