@@ -79,9 +79,8 @@ unsafe fn five_bits(rows: &Rows, qh: usize, qs: usize) -> [[uint8x16_t; 2]; MR] 
             let clear = !rows[r].add(qh).cast::<u32>().read_unaligned();
             let clear = vreinterpretq_u8_u32(vdupq_n_u32(clear));
             let qs = bytes(rows, r, qs);
-            let mask = |h: usize| {
-                vtstq_u8(vqtbl1q_u8(clear, vld1q_u8(BYTE[h].as_ptr())), vld1q_u8(BIT.as_ptr()))
-            };
+            let mask =
+                |h: usize| vtstq_u8(vqtbl1q_u8(clear, vld1q_u8(BYTE[h].as_ptr())), vld1q_u8(BIT.as_ptr()));
             [vsliq_n_u8::<4>(qs, mask(0)), vsliq_n_u8::<4>(vshrq_n_u8::<4>(qs), mask(1))]
         }
     })

@@ -107,7 +107,10 @@ pub(super) fn transpose_pairs(rows: [uint8x16_t; 4]) -> [uint8x8_t; 8] {
     // SAFETY: NEON is part of the aarch64 baseline.
     unsafe {
         let r = rows.map(|r| vreinterpretq_u16_u8(r));
-        let (even, odd) = ((vzip1q_u16(r[0], r[2]), vzip2q_u16(r[0], r[2])), (vzip1q_u16(r[1], r[3]), vzip2q_u16(r[1], r[3])));
+        let (even, odd) = (
+            (vzip1q_u16(r[0], r[2]), vzip2q_u16(r[0], r[2])),
+            (vzip1q_u16(r[1], r[3]), vzip2q_u16(r[1], r[3])),
+        );
         let quads = [
             vzip1q_u16(even.0, odd.0),
             vzip2q_u16(even.0, odd.0),
@@ -115,6 +118,8 @@ pub(super) fn transpose_pairs(rows: [uint8x16_t; 4]) -> [uint8x8_t; 8] {
             vzip2q_u16(even.1, odd.1),
         ]
         .map(|q| vreinterpretq_u8_u16(q));
-        std::array::from_fn(|g| if g % 2 == 0 { vget_low_u8(quads[g / 2]) } else { vget_high_u8(quads[g / 2]) })
+        std::array::from_fn(
+            |g| if g % 2 == 0 { vget_low_u8(quads[g / 2]) } else { vget_high_u8(quads[g / 2]) },
+        )
     }
 }

@@ -87,7 +87,13 @@ pub(crate) unsafe fn matmul<F: TileFormat>(
 }
 
 /// Fills `side` for columns `c0 .. c0 + n`.
-unsafe fn fill_side<F: TileFormat>(x: &QuantizedRows<'_>, c0: usize, n: usize, codes: Codes, side: *mut Side) {
+unsafe fn fill_side<F: TileFormat>(
+    x: &QuantizedRows<'_>,
+    c0: usize,
+    n: usize,
+    codes: Codes,
+    side: *mut Side,
+) {
     let groups = x.k() / GROUP;
     for i in 0..n * groups {
         let at = c0 * groups + i;
@@ -150,7 +156,9 @@ unsafe fn each_tile<F: TileFormat, S: Sink<F>>(w: &Matrix<'_>, r0: usize, sink: 
 #[inline(always)]
 fn prefetch(p: *const u8) {
     // SAFETY: prfm only hints.
-    unsafe { std::arch::asm!("prfm pldl1keep, [{0}]", in(reg) p, options(nostack, readonly, preserves_flags)) }
+    unsafe {
+        std::arch::asm!("prfm pldl1keep, [{0}]", in(reg) p, options(nostack, readonly, preserves_flags))
+    }
 }
 
 /// Writes tiles to the panel, as signed codes.

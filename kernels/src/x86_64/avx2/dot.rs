@@ -8,6 +8,8 @@
 //! | vpmaddwd, vpaddd | 8/STEPS | widen to i32; sub-scales ride along free |
 //! | vcvtdq2ps, vmulps, vfmadd | 3 | the float step |
 
+#![allow(clippy::needless_range_loop, reason = "row and column index several arrays at once")]
+
 use super::tile::{Codes, Tile};
 use crate::format::{GROUP, Mins};
 use crate::matrix::QuantizedRows;
@@ -78,10 +80,11 @@ unsafe fn isum<C: Codes, const R: usize, const N: usize>(
     g: usize,
 ) -> [[__m256i; N]; R] {
     let zero = [[_mm256_setzero_si256(); N]; R];
-    // SAFETY: the two half sums of group g, and below its 32 activations.
+    // SAFETY: the two half sums of group g of column c.
     let sums = |c: usize| unsafe { _mm256_set1_epi32(x.sums[c].add(2 * g).cast::<i32>().read_unaligned()) };
-    let activations = |c: usize, j: usize| unsafe {
-        _mm256_set1_epi32(x.q[c].add(32 * g + 4 * j).cast::<i32>().read_unaligned())
+    let activations = |c: usize, j: usize| {
+        // SAFETY: j < 8, so these 4 bytes are within the 32 activations of group g.
+        unsafe { _mm256_set1_epi32(x.q[c].add(32 * g + 4 * j).cast::<i32>().read_unaligned()) }
     };
 
     let mut total = zero;

@@ -42,8 +42,11 @@ generic!(GenericSub, I8Sub, true);
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn unpack<B: Block>(rows: &[*const u8; 8], tiles: &mut [Tile; 8]) {
     for (g, tile) in tiles.iter_mut().enumerate() {
-        // SAFETY: the caller's; blocks are plain data without alignment.
-        let groups: [Group; 8] = rows.map(|row| unsafe { (*row.cast::<B>()).group(g) });
+        let mut groups = [Group { q: [0; GROUP], s: [1; 2], d: 0.0, m: [0.0; 2] }; 8];
+        for (group, row) in groups.iter_mut().zip(rows) {
+            // SAFETY: the caller's; blocks are plain data without alignment.
+            *group = unsafe { (*row.cast::<B>()).group(g) };
+        }
         let d: [f32; 8] = std::array::from_fn(|i| groups[i].d);
         let codes: [*const u8; 8] = std::array::from_fn(|i| groups[i].q.as_ptr().cast());
         // SAFETY: 32 bytes each.
