@@ -8,7 +8,7 @@
 //! In eighths everything is an integer: `q = 8 * grid ± 1`, `s = 2 * sc + 1`, and `d / 8` is exact.
 //! Source: `block_iq1_m` in ggml's `ggml-common.h`. `|isum| <= 32 * 9 * 127 * 15`.
 
-use super::{Block, Format, Group, SUPER_BLOCK, f16, grids, join};
+use super::{Block, Format, Group, SUPER_BLOCK, f16, grids, join, shifted};
 
 /// One super-block on disk.
 #[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
@@ -24,12 +24,13 @@ impl Block for BlockIQ1_M {
     const SUB_SCALES: bool = true;
     const LEN: usize = SUPER_BLOCK;
 
+    #[inline]
     fn group(&self, g: usize) -> Group {
         let q = join(|l| {
             let nibble = self.qh[g][l / 2] >> (4 * (l % 2));
             let index = usize::from(self.qs[g][l]) | usize::from(nibble & 7) << 8;
             let delta = if nibble & 8 == 0 { 1 } else { -1 };
-            grids::IQ1_S[index].map(|q| q + delta)
+            shifted(grids::IQ1_S[index], delta)
         });
         let scales = self.scales.map(u16::from_le_bytes);
         let d = (0..4).fold(0, |d, i| d | (scales[i] >> 12) << (4 * i));

@@ -8,7 +8,7 @@
 //! In eighths everything is an integer: `q = 8 * grid ± 1`, and `d / 8 * (2 * sc + 1)` is exact.
 //! Source: `block_iq1_s` in ggml's `ggml-common.h`. `|isum| <= 32 * 9 * 127`.
 
-use super::{Block, Format, Group, SUPER_BLOCK, f16, grids, join};
+use super::{Block, Format, Group, SUPER_BLOCK, f16, grids, join, shifted};
 
 /// One super-block on disk.
 #[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
@@ -23,12 +23,13 @@ impl Block for BlockIQ1_S {
     const FORMAT: Format = Format::IQ1_S;
     const LEN: usize = SUPER_BLOCK;
 
+    #[inline]
     fn group(&self, g: usize) -> Group {
         let qh = usize::from(u16::from_le_bytes(self.qh[g]));
         let delta = if qh & 0x8000 == 0 { 1 } else { -1 };
         let q = join(|l| {
             let index = usize::from(self.qs[g][l]) | ((qh >> (3 * l)) & 7) << 8;
-            grids::IQ1_S[index].map(|q| q + delta)
+            shifted(grids::IQ1_S[index], delta)
         });
         let scale = (2 * ((qh >> 12) & 7) + 1) as f32;
         Group { q, s: [1, 1], d: f16(self.d) * 0.125 * scale, m: [0.0; 2] }

@@ -26,6 +26,7 @@ impl Block for BlockIQ2_S {
     const SUB_SCALES: bool = true;
     const LEN: usize = SUPER_BLOCK;
 
+    #[inline]
     fn group(&self, g: usize) -> Group {
         let q = join(|l| {
             let index = usize::from(self.qs[g][l]) | usize::from((self.qh[g] >> (2 * l)) & 3) << 8;

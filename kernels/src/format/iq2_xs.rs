@@ -24,6 +24,7 @@ impl Block for BlockIQ2_XS {
     const SUB_SCALES: bool = true;
     const LEN: usize = SUPER_BLOCK;
 
+    #[inline]
     fn group(&self, g: usize) -> Group {
         let q = join(|l| {
             let bits = u16::from_le_bytes(self.qs[g][l]);

@@ -22,6 +22,7 @@ impl Block for BlockIQ2_XXS {
     const FORMAT: Format = Format::IQ2_XXS;
     const LEN: usize = SUPER_BLOCK;
 
+    #[inline]
     fn group(&self, g: usize) -> Group {
         let [indices, rest] = self.qs[g];
         let rest = u32::from_le_bytes(rest);

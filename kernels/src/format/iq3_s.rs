@@ -25,13 +25,14 @@ impl Block for BlockIQ3_S {
     const FORMAT: Format = Format::IQ3_S;
     const LEN: usize = SUPER_BLOCK;
 
+    #[inline]
     fn group(&self, g: usize) -> Group {
         let q = join(|l| {
-            let pair = [2 * l, 2 * l + 1].map(|i| {
+            let four = |i: usize| {
                 let index = usize::from(self.qs[g][i]) | usize::from((self.qh[g] >> i) & 1) << 8;
                 grids::IQ3_S[index]
-            });
-            signed(std::array::from_fn(|i| pair[i / 4][i % 4]), self.signs[g][l])
+            };
+            signed(bytemuck::cast([four(2 * l), four(2 * l + 1)]), self.signs[g][l])
         });
         let scale = f32::from(2 * ((self.scales[g / 2] >> (4 * (g % 2))) & 15) + 1);
         Group { q, s: [1, 1], d: f16(self.d) * scale, m: [0.0; 2] }

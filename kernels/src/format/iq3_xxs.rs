@@ -23,11 +23,13 @@ impl Block for BlockIQ3_XXS {
     const FORMAT: Format = Format::IQ3_XXS;
     const LEN: usize = SUPER_BLOCK;
 
+    #[inline]
     fn group(&self, g: usize) -> Group {
         let rest = u32::from_le_bytes(self.rest[g]);
         let q = join(|l| {
-            let pair = [self.qs[g][2 * l], self.qs[g][2 * l + 1]].map(|i| grids::IQ3_XXS[usize::from(i)]);
-            signed(std::array::from_fn(|i| pair[i / 4][i % 4]), eighth_by_parity((rest >> (7 * l)) as u8))
+            let four = |i: usize| grids::IQ3_XXS[usize::from(self.qs[g][i])];
+            let eight = bytemuck::cast([four(2 * l), four(2 * l + 1)]);
+            signed(eight, eighth_by_parity((rest >> (7 * l)) as u8))
         });
         let scale = (2 * (rest >> 28) + 1) as f32;
         Group { q, s: [1, 1], d: f16(self.d) * 0.25 * scale, m: [0.0; 2] }

@@ -23,6 +23,7 @@ impl Block for BlockIQ4_NL {
     const FORMAT: Format = Format::IQ4_NL;
     const LEN: usize = GROUP;
 
+    #[inline]
     fn group(&self, _: usize) -> Group {
         let q = super::nibbles(&self.qs).map(|q| CODEBOOK[usize::from(q)]);
         Group { q, s: [1, 1], d: f16(self.d), m: [0.0; 2] }

@@ -25,6 +25,7 @@ impl Block for BlockIQ4_XS {
     const FORMAT: Format = Format::IQ4_XS;
     const LEN: usize = SUPER_BLOCK;
 
+    #[inline]
     fn group(&self, g: usize) -> Group {
         let low = (self.scales_l[g / 2] >> (4 * (g % 2))) & 15;
         let high = (u16::from_le_bytes(self.scales_h) >> (2 * g)) as u8 & 3;

@@ -268,16 +268,35 @@ fn scale_min(scales: &[u8; 12], g: usize) -> (u8, u8) {
 }
 
 /// 32 weights from four runs of 8.
+///
+/// These helpers are loops because the closures of `array::map` and `from_fn` are not always inlined, which costs a
+/// call for every weight.
 #[inline]
-fn join(run: impl FnMut(usize) -> [i8; 8]) -> [i8; GROUP] {
-    let runs = [0, 1, 2, 3].map(run);
-    std::array::from_fn(|i| runs[i / 8][i % 8])
+fn join(mut run: impl FnMut(usize) -> [i8; 8]) -> [i8; GROUP] {
+    let mut runs = [[0; 8]; 4];
+    for (l, out) in runs.iter_mut().enumerate() {
+        *out = run(l);
+    }
+    bytemuck::cast(runs)
 }
 
 /// `grid` with the weights negated whose bits are set in `signs`.
 #[inline]
-fn signed(grid: [i8; 8], signs: u8) -> [i8; 8] {
-    std::array::from_fn(|i| if (signs >> i) & 1 == 0 { grid[i] } else { -grid[i] })
+fn signed(mut grid: [i8; 8], signs: u8) -> [i8; 8] {
+    for (i, q) in grid.iter_mut().enumerate() {
+        let minus = -((signs >> i & 1) as i8);
+        *q = (*q ^ minus) - minus;
+    }
+    grid
+}
+
+/// `grid`, all weights plus `delta`.
+#[inline]
+fn shifted(mut grid: [i8; 8], delta: i8) -> [i8; 8] {
+    for q in &mut grid {
+        *q += delta;
+    }
+    grid
 }
 
 /// Eight sign bits of which seven are stored: the number of minus signs is even. The top bit of `signs` is ignored.
@@ -290,5 +309,5 @@ fn eighth_by_parity(signs: u8) -> u8 {
 /// `2 * sc + 1` for the low and the high nibble.
 #[inline]
 fn odd_scales(nibbles: u8) -> [i16; 2] {
-    [nibbles & 15, nibbles >> 4].map(|sc| 2 * i16::from(sc) + 1)
+    [2 * i16::from(nibbles & 15) + 1, 2 * i16::from(nibbles >> 4) + 1]
 }

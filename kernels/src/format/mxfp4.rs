@@ -30,6 +30,7 @@ impl Block for BlockMXFP4 {
     const FORMAT: Format = Format::MXFP4;
     const LEN: usize = GROUP;
 
+    #[inline]
     fn group(&self, _: usize) -> Group {
         let q = super::nibbles(&self.qs).map(|q| CODEBOOK[usize::from(q)]);
         Group { q, s: [1, 1], d: half_e8m0(self.e), m: [0.0; 2] }

@@ -26,6 +26,7 @@ impl Block for BlockQ2_K {
     const SUB_SCALES: bool = true;
     const LEN: usize = SUPER_BLOCK;
 
+    #[inline]
     fn group(&self, g: usize) -> Group {
         let q = self.qs[g / 4].map(|b| ((b >> (2 * (g % 4))) & 3) as i8);
         let scales = [self.scales[2 * g], self.scales[2 * g + 1]];

@@ -33,6 +33,7 @@ impl Block for BlockQ3_K {
     const SUB_SCALES: bool = true;
     const LEN: usize = SUPER_BLOCK;
 
+    #[inline]
     fn group(&self, g: usize) -> Group {
         let q = std::array::from_fn(|i| {
             let low = (self.qs[g / 4][i] >> (2 * (g % 4))) & 3;

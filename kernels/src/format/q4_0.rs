@@ -20,6 +20,7 @@ impl Block for BlockQ4_0 {
     const FORMAT: Format = Format::Q4_0;
     const LEN: usize = GROUP;
 
+    #[inline]
     fn group(&self, _: usize) -> Group {
         let q = super::nibbles(&self.qs).map(|q| q as i8 - 8);
         Group { q, s: [1, 1], d: f16(self.d), m: [0.0; 2] }

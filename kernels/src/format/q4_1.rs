@@ -22,6 +22,7 @@ impl Block for BlockQ4_1 {
     const MINS: Mins = Mins::Per32;
     const LEN: usize = GROUP;
 
+    #[inline]
     fn group(&self, _: usize) -> Group {
         let q = super::nibbles(&self.qs).map(|q| q as i8);
         Group { q, s: [1, 1], d: f16(self.d), m: [f16(self.m); 2] }

@@ -24,6 +24,7 @@ impl Block for BlockQ4_K {
     const MINS: Mins = Mins::Per32;
     const LEN: usize = SUPER_BLOCK;
 
+    #[inline]
     fn group(&self, g: usize) -> Group {
         let (sc, min) = scale_min(&self.scales, g);
         let q = self.qs[g / 2].map(|b| ((b >> (4 * (g % 2))) & 15) as i8);

@@ -22,6 +22,7 @@ impl Block for BlockQ5_0 {
     const FORMAT: Format = Format::Q5_0;
     const LEN: usize = GROUP;
 
+    #[inline]
     fn group(&self, _: usize) -> Group {
         let q = super::with_fifth_bit(&self.qs, self.qh).map(|q| q as i8 - 16);
         Group { q, s: [1, 1], d: f16(self.d), m: [0.0; 2] }

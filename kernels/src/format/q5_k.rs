@@ -25,6 +25,7 @@ impl Block for BlockQ5_K {
     const MINS: Mins = Mins::Per32;
     const LEN: usize = SUPER_BLOCK;
 
+    #[inline]
     fn group(&self, g: usize) -> Group {
         let (sc, min) = scale_min(&self.scales, g);
         let q = std::array::from_fn(|i| {

@@ -25,6 +25,7 @@ impl Block for BlockQ6_K {
     const SUB_SCALES: bool = true;
     const LEN: usize = SUPER_BLOCK;
 
+    #[inline]
     fn group(&self, g: usize) -> Group {
         let (half, part) = (g / 4, g % 4);
         let q = std::array::from_fn(|i| {

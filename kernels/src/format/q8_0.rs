@@ -20,6 +20,7 @@ impl Block for BlockQ8_0 {
     const FORMAT: Format = Format::Q8_0;
     const LEN: usize = GROUP;
 
+    #[inline]
     fn group(&self, _: usize) -> Group {
         Group { q: self.qs, s: [1, 1], d: f16(self.d), m: [0.0; 2] }
     }

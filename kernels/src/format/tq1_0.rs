@@ -31,12 +31,17 @@ impl Block for BlockTQ1_0 {
     const FORMAT: Format = Format::TQ1_0;
     const LEN: usize = SUPER_BLOCK;
 
+    #[inline]
     fn group(&self, g: usize) -> Group {
-        let q = std::array::from_fn(|i| match GROUP * g + i {
-            w @ 0..160 => trit(self.qs[w % 32], w / 32),
-            w @ 160..240 => trit(self.qs[32 + (w - 160) % 16], (w - 160) / 16),
-            w => trit(self.qh[w % 4], (w - 240) / 4),
-        });
+        let mut q = [0; GROUP];
+        for (i, q) in q.iter_mut().enumerate() {
+            *q = match g {
+                0..5 => trit(self.qs[i], g),
+                5 | 6 => trit(self.qs[32 + i % 16], 2 * (g - 5) + i / 16),
+                _ if i < 16 => trit(self.qs[32 + i], 4),
+                _ => trit(self.qh[i % 4], (i - 16) / 4),
+            };
+        }
         Group { q, s: [1, 1], d: f16(self.d), m: [0.0; 2] }
     }
 }

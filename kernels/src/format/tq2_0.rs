@@ -22,6 +22,7 @@ impl Block for BlockTQ2_0 {
     const FORMAT: Format = Format::TQ2_0;
     const LEN: usize = SUPER_BLOCK;
 
+    #[inline]
     fn group(&self, g: usize) -> Group {
         let q = self.qs[g / 4].map(|b| ((b >> (2 * (g % 4))) & 3) as i8 - 1);
         Group { q, s: [1, 1], d: f16(self.d), m: [0.0; 2] }

@@ -8,6 +8,8 @@
 //! | vpmaddwd, vpaddd | 8/STEPS | widen to i32; sub-scales ride along free |
 //! | vcvtdq2ps, vmulps, vfmadd | 3 | the float step |
 
+#![allow(clippy::needless_range_loop, reason = "row and column index several arrays at once")]
+
 use super::tile::{Codes, Tile};
 use crate::format::{GROUP, Mins};
 use crate::matrix::QuantizedRows;
@@ -78,10 +80,11 @@ unsafe fn isum<C: Codes, const R: usize, const N: usize>(
     g: usize,
 ) -> [[__m256i; N]; R] {
     let zero = [[_mm256_setzero_si256(); N]; R];
-    // SAFETY: the two half sums of group g, and below its 32 activations.
+    // SAFETY: the two half sums of group g of column c.
     let sums = |c: usize| unsafe { _mm256_set1_epi32(x.sums[c].add(2 * g).cast::<i32>().read_unaligned()) };
-    let activations = |c: usize, j: usize| unsafe {
-        _mm256_set1_epi32(x.q[c].add(32 * g + 4 * j).cast::<i32>().read_unaligned())
+    let activations = |c: usize, j: usize| {
+        // SAFETY: j < 8, so these 4 bytes are within the 32 activations of group g.
+        unsafe { _mm256_set1_epi32(x.q[c].add(32 * g + 4 * j).cast::<i32>().read_unaligned()) }
     };
 
     let mut total = zero;
@@ -116,6 +119,9 @@ unsafe fn isum<C: Codes, const R: usize, const N: usize>(
                         _mm256_maddubs_epi16(w, xj)
                     };
                     products[r][c] = _mm256_add_epi16(products[r][c], product);
+                    if R * N > 4 {
+                        pin(&mut products[r][c]);
+                    }
                 }
             }
         }
@@ -127,6 +133,17 @@ unsafe fn isum<C: Codes, const R: usize, const N: usize>(
         }
     }
     total
+}
+
+/// Keeps `v` in a register here, between what comes before and after, at no cost.
+///
+/// Left alone, the compiler finishes one sum after the other and, for that, spills all of the weights and activations
+/// instead of holding the sums in registers and loading each weight once.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn pin(v: &mut __m256i) {
+    // SAFETY: no instruction.
+    unsafe { std::arch::asm!("/* {} */", inout(ymm_reg) * v, options(nomem, nostack, preserves_flags)) }
 }
 
 /// Adds the products of the mins of `groups` groups with the sums of activations to `macc`, in order.

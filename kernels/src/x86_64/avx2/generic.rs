@@ -1,6 +1,6 @@
 //! Any format through its portable decoder: the default of formats without hand-written AVX2 code.
 
-use super::tile::{I8, I8Sub, Tile, TileFormat};
+use super::tile::{I8, I8Sub, Tile, TileFormat, transpose16};
 use crate::format::{Block, GROUP, Group, Mins};
 use std::arch::x86_64::*;
 use std::marker::PhantomData;
@@ -9,21 +9,22 @@ use std::marker::PhantomData;
 pub(crate) struct Generic<B>(PhantomData<B>);
 /// As [`Generic`], for formats with sub-scales.
 pub(crate) struct GenericSub<B>(PhantomData<B>);
-/// As [`Generic`], for blocks of 32 weights.
-pub(crate) struct Generic32<B>(PhantomData<B>);
 
 macro_rules! generic {
-    ($name:ident, $codes:ty, $sub:literal, $tiles:literal) => {
+    ($name:ident, $codes:ty, $sub:literal) => {
         impl<B: Block> TileFormat for $name<B> {
             type Codes = $codes;
-            type Tiles = [Tile; $tiles];
+            type Tiles = [Tile; 8];
             const BYTES: usize = size_of::<B>();
             #[inline]
             #[target_feature(enable = "avx2,fma,f16c")]
-            unsafe fn unpack(rows: &[*const u8; 8], tiles: &mut Self::Tiles) {
+            unsafe fn unpack(rows: &[*const u8; 8], tiles: &mut [Tile; 8]) {
                 const {
                     assert!(
-                        B::LEN == $tiles * GROUP && B::SUB_SCALES == $sub && matches!(B::MINS, Mins::None)
+                        align_of::<B>() == 1
+                            && B::LEN == 8 * GROUP
+                            && B::SUB_SCALES == $sub
+                            && matches!(B::MINS, Mins::None)
                     )
                 };
                 // SAFETY: the caller's.
@@ -32,30 +33,28 @@ macro_rules! generic {
         }
     };
 }
-generic!(Generic, I8, false, 8);
-generic!(GenericSub, I8Sub, true, 8);
-generic!(Generic32, I8, false, 1);
+generic!(Generic, I8, false);
+generic!(GenericSub, I8Sub, true);
 
 /// # Safety
 /// AVX2; one block is readable at each of `rows`.
 #[inline(never)]
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn unpack<B: Block>(rows: &[*const u8; 8], tiles: &mut [Tile]) {
-    // SAFETY: the caller's; blocks are plain data.
-    let blocks = rows.map(|row| unsafe { row.cast::<B>().read_unaligned() });
+unsafe fn unpack<B: Block>(rows: &[*const u8; 8], tiles: &mut [Tile; 8]) {
     for (g, tile) in tiles.iter_mut().enumerate() {
-        let groups: [Group; 8] = std::array::from_fn(|i| blocks[i].group(g));
-        for (j, codes) in tile.codes.iter_mut().enumerate() {
-            let dwords: [i32; 8] = std::array::from_fn(|i| {
-                let q = &groups[i].q[4 * j..4 * j + 4];
-                i32::from_le_bytes([q[0] as u8, q[1] as u8, q[2] as u8, q[3] as u8])
-            });
-            // SAFETY: 32 bytes.
-            *codes = unsafe { _mm256_loadu_si256(dwords.as_ptr().cast()) };
+        let mut groups = [Group { q: [0; GROUP], s: [1; 2], d: 0.0, m: [0.0; 2] }; 8];
+        for (group, row) in groups.iter_mut().zip(rows) {
+            // SAFETY: the caller's; blocks are plain data without alignment.
+            *group = unsafe { (*row.cast::<B>()).group(g) };
         }
         let d: [f32; 8] = std::array::from_fn(|i| groups[i].d);
-        // SAFETY: 32 bytes.
-        tile.d = unsafe { _mm256_loadu_ps(d.as_ptr()) };
+        let codes: [*const u8; 8] = std::array::from_fn(|i| groups[i].q.as_ptr().cast());
+        // SAFETY: 32 bytes each.
+        unsafe {
+            tile.d = _mm256_loadu_ps(d.as_ptr());
+            let (low, high) = (transpose16(&codes, 0), transpose16(&codes, 16));
+            tile.codes = [low[0], low[1], low[2], low[3], high[0], high[1], high[2], high[3]];
+        }
         if B::SUB_SCALES {
             for h in 0..2 {
                 let s: [[i16; 2]; 8] = std::array::from_fn(|i| [groups[i].s[h]; 2]);

@@ -14,7 +14,7 @@ mod tile;
 use crate::format::*;
 use crate::table::{Matmul, Table};
 use crate::{Format, Tier};
-use generic::{Generic, Generic32, GenericSub};
+use generic::{Generic, GenericSub};
 use tile::TileFormat;
 
 pub(crate) static TABLE: Table =
@@ -38,7 +38,7 @@ fn matmul(format: Format) -> Option<Matmul> {
         Format::IQ4_NL => of::<formats::IQ4_NL>(),
         Format::IQ4_XS => of::<formats::IQ4_XS>(),
         Format::TQ1_0 => of::<Generic<tq1_0::BlockTQ1_0>>(),
-        Format::TQ2_0 => of::<Generic<tq2_0::BlockTQ2_0>>(),
+        Format::TQ2_0 => of::<formats::TQ2_0>(),
         Format::IQ1_S => of::<Generic<iq1_s::BlockIQ1_S>>(),
         Format::IQ1_M => of::<GenericSub<iq1_m::BlockIQ1_M>>(),
         Format::IQ2_XXS => of::<Generic<iq2_xxs::BlockIQ2_XXS>>(),
@@ -46,7 +46,7 @@ fn matmul(format: Format) -> Option<Matmul> {
         Format::IQ2_S => of::<GenericSub<iq2_s::BlockIQ2_S>>(),
         Format::IQ3_XXS => of::<Generic<iq3_xxs::BlockIQ3_XXS>>(),
         Format::IQ3_S => of::<Generic<iq3_s::BlockIQ3_S>>(),
-        Format::MXFP4 => of::<Generic32<mxfp4::BlockMXFP4>>(),
+        Format::MXFP4 => of::<formats::MXFP4>(),
         Format::F32 | Format::F16 | Format::BF16 => None,
     }
 }

@@ -1,9 +1,9 @@
-//! The K formats. Scales of a super-block of 8 rows are decoded once: each row's scale bytes are transposed to dwords, so
+//! The K formats, and TQ2_0, which packs its codes as Q2_K does. Scales of a super-block of 8 rows are decoded once: each row's scale bytes are transposed to dwords, so
 //! that one vector operation serves 4 sub-blocks of 8 rows. Codes that share bytes are split from one transposed load.
 
 use super::super::tile::{
-    Tile, TileFormat, U2SubMin, U3Minus4Sub, U4Min, U5Min, U6Minus32Sub, high_nibbles, load_f16, load_u32,
-    low_nibbles, split_f16, transpose16,
+    Tile, TileFormat, U2SubMin, U3Minus4Sub, U4Min, U4Minus8, U5Min, U6Minus32Sub, high_nibbles, load_f16,
+    load_u32, low_nibbles, split_f16, transpose16,
 };
 use std::arch::x86_64::*;
 
@@ -267,6 +267,31 @@ impl TileFormat for Q6_K {
                 }
             }
             let d = load_f16(rows, 208);
+            for tile in tiles {
+                tile.d = d;
+            }
+        }
+    }
+}
+
+/// `qs: [u8; 64], d: f16`, `w = d * (q - 1)`. Codes are `q + 7`, to share the arithmetic of Q4_0.
+pub(crate) struct TQ2_0;
+impl TileFormat for TQ2_0 {
+    type Codes = U4Minus8;
+    type Tiles = [Tile; 8];
+    const BYTES: usize = 66;
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn unpack(rows: &[*const u8; 8], tiles: &mut [Tile; 8]) {
+        // SAFETY: a super-block is 66 bytes.
+        unsafe {
+            for half in 0..2 {
+                for (j, qs) in transpose32(rows, 32 * half).into_iter().enumerate() {
+                    for (k, codes) in two_bits(qs).into_iter().enumerate() {
+                        tiles[4 * half + k].codes[j] = _mm256_add_epi8(codes, _mm256_set1_epi8(7));
+                    }
+                }
+            }
+            let d = load_f16(rows, 64);
             for tile in tiles {
                 tile.d = d;
             }

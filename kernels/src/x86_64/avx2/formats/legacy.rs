@@ -11,12 +11,14 @@ use std::arch::x86_64::*;
 #[target_feature(enable = "avx2")]
 fn fifth_bits(qh: __m256i) -> [__m256i; 8] {
     let spread = _mm256_broadcastsi128_si256(_mm_setr_epi32(0, 0x0404_0404, 0x0808_0808, 0x0c0c_0c0c));
-    let sixteen = _mm256_set1_epi8(16);
+    let (bit, sixteen) = (_mm256_set1_epi32(0x8040_2010u32 as i32), _mm256_set1_epi8(16));
+    // The nibble of 4 weights as the high half of a byte.
+    let nibbles = [_mm256_slli_epi32::<4>(qh), qh];
     std::array::from_fn(|j| {
-        // Byte j/2 of each dword to all its bytes, then one bit of its nibble per byte, then that bit as 16.
-        let bytes = _mm256_shuffle_epi8(qh, _mm256_add_epi8(spread, _mm256_set1_epi8(j as i8 / 2)));
-        let bit = _mm256_set1_epi32(if j % 2 == 0 { 0x0804_0201 } else { 0x8040_2010u32 as i32 });
-        _mm256_and_si256(_mm256_cmpeq_epi8(_mm256_and_si256(bytes, bit), bit), sixteen)
+        // Byte j/2 of each dword to all its bytes, then one bit of its high nibble per byte, then that bit as 16.
+        let bytes =
+            _mm256_shuffle_epi8(nibbles[j % 2], _mm256_add_epi8(spread, _mm256_set1_epi8(j as i8 / 2)));
+        _mm256_min_epu8(_mm256_and_si256(bytes, bit), sixteen)
     })
 }
 
