@@ -25,7 +25,6 @@ else
   heading "aarch64: build"
   setup_aarch64
   EMULATED_TARGET=$AARCH64
-  cargo build --release --target $AARCH64 -p kinglet
   # The same options as below, so that nothing is built twice.
   build=("${arguments[@]}")
   for i in "${!build[@]}"; do

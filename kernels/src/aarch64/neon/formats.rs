@@ -1,6 +1,8 @@
 //! How each hand-written format loads into a [`Tile`]: formats of 32 weights per block, and IQ4_XS.
 
-use super::load::{bytes, f16, field, words};
+#![allow(non_camel_case_types, reason = "the names are the field's own")]
+
+use super::load::{bytes, each, f16, field, words};
 use super::tile::{MR, Rows, Tile, TileFormat};
 use crate::format::Mins;
 use crate::format::iq4_nl::CODEBOOK;
@@ -11,7 +13,12 @@ use std::arch::aarch64::*;
 pub(super) fn tile(codes: [[uint8x16_t; 2]; MR], d: float32x4_t, m: float32x4_t) -> Tile {
     // SAFETY: NEON is part of the aarch64 baseline.
     unsafe {
-        Tile { codes: codes.map(|h| h.map(|c| vreinterpretq_s8_u8(c))), d, s: vdupq_n_s16(0), m: [m, m] }
+        Tile {
+            codes: each!(4, r => each!(2, h => vreinterpretq_s8_u8(codes[r][h]))),
+            d,
+            s: vdupq_n_s16(0),
+            m: [m, m],
+        }
     }
 }
 
@@ -24,7 +31,7 @@ pub(super) fn no_mins() -> float32x4_t {
 /// 16 bytes at `offset` of every row: weights 0..16 are the low nibbles, 16..32 the high ones.
 #[inline(always)]
 unsafe fn nibbles(rows: &Rows, offset: usize) -> [[uint8x16_t; 2]; MR] {
-    std::array::from_fn(|r| {
+    each!(4, r => {
         // SAFETY: the caller's 16 bytes.
         let qs = unsafe { bytes(rows, r, offset) };
         [field(qs, 0, 15), field(qs, 4, 15)]
@@ -73,15 +80,15 @@ unsafe fn five_bits(rows: &Rows, qh: usize, qs: usize) -> [[uint8x16_t; 2]; MR] 
     const BYTE: [[u8; 16]; 2] =
         [[0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1], [2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3]];
     const BIT: [u8; 16] = [1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128];
-    std::array::from_fn(|r| {
+    each!(4, r => {
         // SAFETY: the caller's 4 bytes at `qh` and 16 at `qs`; constants of 16 bytes.
         unsafe {
             let clear = !rows[r].add(qh).cast::<u32>().read_unaligned();
             let clear = vreinterpretq_u8_u32(vdupq_n_u32(clear));
             let qs = bytes(rows, r, qs);
-            let mask =
-                |h: usize| vtstq_u8(vqtbl1q_u8(clear, vld1q_u8(BYTE[h].as_ptr())), vld1q_u8(BIT.as_ptr()));
-            [vsliq_n_u8::<4>(qs, mask(0)), vsliq_n_u8::<4>(vshrq_n_u8::<4>(qs), mask(1))]
+            let bit = vld1q_u8(BIT.as_ptr());
+            let mask = each!(2, h => vtstq_u8(vqtbl1q_u8(clear, vld1q_u8(BYTE[h].as_ptr())), bit));
+            [vsliq_n_u8::<4>(qs, mask[0]), vsliq_n_u8::<4>(vshrq_n_u8::<4>(qs), mask[1])]
         }
     })
 }
@@ -133,7 +140,7 @@ impl TileFormat for Q8_0 {
     unsafe fn load(rows: &Rows, (): &(), _: usize, _: usize) -> Tile {
         // SAFETY: the block's 34 bytes.
         unsafe {
-            let codes = std::array::from_fn(|r| [bytes(rows, r, 2), bytes(rows, r, 18)]);
+            let codes = each!(4, r => [bytes(rows, r, 2), bytes(rows, r, 18)]);
             tile(codes, f16(rows, 0), no_mins())
         }
     }
@@ -145,7 +152,8 @@ unsafe fn codebook(rows: &Rows, offset: usize) -> [[uint8x16_t; 2]; MR] {
     // SAFETY: the caller's 16 bytes; the codebook is 16 bytes.
     unsafe {
         let values = vreinterpretq_u8_s8(vld1q_s8(CODEBOOK.as_ptr()));
-        nibbles(rows, offset).map(|h| h.map(|q| vqtbl1q_u8(values, q)))
+        let q = nibbles(rows, offset);
+        each!(4, r => each!(2, h => vqtbl1q_u8(values, q[r][h])))
     }
 }
 
@@ -179,10 +187,10 @@ impl TileFormat for IQ4_XS {
         unsafe {
             let d = f16(rows, 0);
             let (high, low) = (vshrq_n_u32::<16>(words(rows, 0)), words(rows, 4));
-            std::array::from_fn(|g| {
-                let by = |bits: usize| vdupq_n_s32(-((bits * g) as i32));
-                let low = vandq_u32(vshlq_u32(low, by(4)), vdupq_n_u32(15));
-                let high = vandq_u32(vshlq_u32(high, by(2)), vdupq_n_u32(3));
+            each!(8, g => {
+                let (by4, by2) = (vdupq_n_s32(-4 * g as i32), vdupq_n_s32(-2 * g as i32));
+                let low = vandq_u32(vshlq_u32(low, by4), vdupq_n_u32(15));
+                let high = vandq_u32(vshlq_u32(high, by2), vdupq_n_u32(3));
                 let scale = vreinterpretq_s32_u32(vsliq_n_u32::<4>(low, high));
                 vmulq_f32(d, vcvtq_f32_s32(vsubq_s32(scale, vdupq_n_s32(32))))
             })

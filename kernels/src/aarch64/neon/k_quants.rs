@@ -1,7 +1,9 @@
 //! How each K-quant loads into a [`Tile`]. Scales and mins are decoded once per super-block, for four rows at once.
 
+#![allow(non_camel_case_types, reason = "the names are the field's own")]
+
 use super::formats::{no_mins, tile};
-use super::load::{add_bit, bytes, f16, field, float, transpose_pairs, widen_f16, words};
+use super::load::{bytes, each, f16, field, float, insert, transpose_pairs, widen_f16, words};
 use super::tile::{MR, Rows, Tile, TileFormat};
 use crate::format::Mins;
 use std::arch::aarch64::*;
@@ -35,8 +37,8 @@ unsafe fn scales_mins(rows: &Rows) -> ScalesMins {
             _ => vshrq_n_u32::<24>(v),
         };
         ScalesMins {
-            d: std::array::from_fn(|g| vmulq_f32(d, float(byte(scales[g / 4], g % 4)))),
-            m: std::array::from_fn(|g| vmulq_f32(dmin, float(byte(mins[g / 4], g % 4)))),
+            d: each!(8, g => vmulq_f32(d, float(byte(scales[g / 4], g % 4)))),
+            m: each!(8, g => vmulq_f32(dmin, float(byte(mins[g / 4], g % 4)))),
         }
     }
 }
@@ -57,9 +59,9 @@ impl TileFormat for Q4_K {
     }
     #[inline(always)]
     unsafe fn load(rows: &Rows, block: &ScalesMins, g: usize, part: usize) -> Tile {
-        let codes = std::array::from_fn(|r| {
+        let codes = each!(4, r => {
             // SAFETY: bytes 16.. of the block hold 32 bytes per pair of groups.
-            [0, 16].map(|h| field(unsafe { bytes(rows, r, 16 + 32 * (g / 2) + h) }, 4 * part, 15))
+            each!(2, h => field(unsafe { bytes(rows, r, 16 + 32 * (g / 2) + 16 * h) }, 4 * part, 15))
         });
         tile(codes, block.d[g], block.m[g])
     }
@@ -81,11 +83,11 @@ impl TileFormat for Q5_K {
     }
     #[inline(always)]
     unsafe fn load(rows: &Rows, block: &ScalesMins, g: usize, part: usize) -> Tile {
-        let codes = std::array::from_fn(|r| {
+        let codes = each!(4, r => {
             // SAFETY: the block has 32 bytes at 16, and 32 bytes per pair of groups from 48.
-            [0, 16].map(|h| unsafe {
-                let low = field(bytes(rows, r, 48 + 32 * (g / 2) + h), 4 * (part % 2), 15);
-                add_bit(low, bytes(rows, r, 16 + h), part, 4)
+            each!(2, h => unsafe {
+                let low = field(bytes(rows, r, 48 + 32 * (g / 2) + 16 * h), 4 * (part % 2), 15);
+                insert(low, bytes(rows, r, 16 + 16 * h), 4 - part as i32, 1 << 4)
             })
         });
         tile(codes, block.d[g], block.m[g])
@@ -122,30 +124,20 @@ impl TileFormat for Q6_K {
     unsafe fn block(rows: &Rows) -> SubScales {
         // SAFETY: 16 bytes at 192 and 2 at 208.
         unsafe {
-            let pairs = transpose_pairs(std::array::from_fn(|r| bytes(rows, r, 192)));
+            let pairs = transpose_pairs(each!(4, r => bytes(rows, r, 192)));
             SubScales { pairs, d: f16(rows, 208), dmin: no_mins() }
         }
     }
     #[inline(always)]
     unsafe fn load(rows: &Rows, block: &SubScales, g: usize, part: usize) -> Tile {
-        let codes = std::array::from_fn(|r| {
-            [0, 16].map(|h| {
+        let codes = each!(4, r => {
+            each!(2, h => {
                 // SAFETY: each half of 128 weights has 64 bytes of low nibbles and 32 of high pairs.
                 let (low, high) = unsafe {
-                    let low = bytes(rows, r, 64 * (g / 4) + 32 * (part % 2) + h);
-                    (low, bytes(rows, r, 128 + 32 * (g / 4) + h))
+                    let low = bytes(rows, r, 64 * (g / 4) + 32 * (part % 2) + 16 * h);
+                    (low, bytes(rows, r, 128 + 32 * (g / 4) + 16 * h))
                 };
-                let low = field(low, 4 * (part / 2), 15);
-                // SAFETY: NEON is part of the aarch64 baseline.
-                unsafe {
-                    let high = match part {
-                        0 => vshlq_n_u8::<4>(high),
-                        1 => vshlq_n_u8::<2>(high),
-                        2 => high,
-                        _ => vshrq_n_u8::<2>(high),
-                    };
-                    vorrq_u8(low, vandq_u8(high, vdupq_n_u8(0x30)))
-                }
+                insert(field(low, 4 * (part / 2), 15), high, 4 - 2 * part as i32, 0x30)
             })
         });
         sub_scaled(codes, block.pairs[g], block.d)
@@ -166,15 +158,15 @@ impl TileFormat for Q2_K {
     unsafe fn block(rows: &Rows) -> SubScales {
         // SAFETY: 16 bytes at 0 and 4 at 80; NEON is part of the aarch64 baseline.
         unsafe {
-            let pairs = transpose_pairs(std::array::from_fn(|r| bytes(rows, r, 0)));
+            let pairs = transpose_pairs(each!(4, r => bytes(rows, r, 0)));
             SubScales { pairs, d: f16(rows, 80), dmin: vnegq_f32(f16(rows, 82)) }
         }
     }
     #[inline(always)]
     unsafe fn load(rows: &Rows, block: &SubScales, g: usize, part: usize) -> Tile {
-        let codes = std::array::from_fn(|r| {
+        let codes = each!(4, r => {
             // SAFETY: each half of 128 weights has 32 bytes.
-            [0, 16].map(|h| field(unsafe { bytes(rows, r, 16 + 32 * (g / 4) + h) }, 2 * part, 3))
+            each!(2, h => field(unsafe { bytes(rows, r, 16 + 32 * (g / 4) + 16 * h) }, 2 * part, 3))
         });
         // SAFETY: NEON is part of the aarch64 baseline.
         unsafe {
@@ -182,7 +174,8 @@ impl TileFormat for Q2_K {
             // In the 16 bits of a row: scale, min of half 0, scale, min of half 1.
             let both = vreinterpret_u16_u8(pairs);
             let low = vand_u16(vshr_n_u16::<4>(both), vdup_n_u16(15));
-            let m = [low, vshr_n_u16::<12>(both)].map(|m| vmulq_f32(block.dmin, float(vmovl_u16(m))));
+            let m = [low, vshr_n_u16::<12>(both)];
+            let m = each!(2, h => vmulq_f32(block.dmin, float(vmovl_u16(m[h]))));
             Tile { m, ..sub_scaled(codes, vand_u8(pairs, vdup_n_u8(15)), block.d) }
         }
     }
@@ -200,7 +193,7 @@ impl TileFormat for Q3_K {
     type Block = SubScales;
     #[inline(always)]
     unsafe fn block(rows: &Rows) -> SubScales {
-        let scales = |r: usize| {
+        let scales = each!(4, r => {
             const SHIFT: [i8; 16] = [0, 0, 0, 0, -2, -2, -2, -2, -4, -4, -4, -4, -6, -6, -6, -6];
             // SAFETY: 12 bytes at 96; a constant of 16 bytes; NEON is part of the aarch64 baseline.
             unsafe {
@@ -211,18 +204,18 @@ impl TileFormat for Q3_K {
                 let high = vshlq_n_u8::<4>(vandq_u8(high, vdupq_n_u8(3)));
                 vsubq_u8(vorrq_u8(low, high), vdupq_n_u8(32))
             }
-        };
+        });
         // SAFETY: 2 bytes at 108.
         let d = unsafe { f16(rows, 108) };
-        SubScales { pairs: transpose_pairs(std::array::from_fn(scales)), d, dmin: no_mins() }
+        SubScales { pairs: transpose_pairs(scales), d, dmin: no_mins() }
     }
     #[inline(always)]
     unsafe fn load(rows: &Rows, block: &SubScales, g: usize, part: usize) -> Tile {
-        let codes = std::array::from_fn(|r| {
+        let codes = each!(4, r => {
             // SAFETY: each half of 128 weights has 32 bytes from 32; bits 2 of all 256 are in the first 32.
-            [0, 16].map(|h| unsafe {
-                let low = field(bytes(rows, r, 32 + 32 * (g / 4) + h), 2 * (part % 4), 3);
-                add_bit(low, bytes(rows, r, h), part, 2)
+            each!(2, h => unsafe {
+                let low = field(bytes(rows, r, 32 + 32 * (g / 4) + 16 * h), 2 * (part % 4), 3);
+                insert(low, bytes(rows, r, 16 * h), 2 - part as i32, 1 << 2)
             })
         });
         sub_scaled(codes, block.pairs[g], block.d)

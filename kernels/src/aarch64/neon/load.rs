@@ -3,6 +3,16 @@
 use super::tile::Rows;
 use std::arch::aarch64::*;
 
+/// `[{ let i = 0; e }, { let i = 1; e }, …]`: an array whose elements are written out. Closures over arrays (`from_fn`,
+/// `map`) are not always inlined in bodies as long as a kernel's, and then everything goes through memory.
+macro_rules! each {
+    (2, $i:ident => $e:expr) => { each!(@ $i => $e; 0 1) };
+    (4, $i:ident => $e:expr) => { each!(@ $i => $e; 0 1 2 3) };
+    (8, $i:ident => $e:expr) => { each!(@ $i => $e; 0 1 2 3 4 5 6 7) };
+    (@ $i:ident => $e:expr; $($n:literal)*) => { [$({ let $i: usize = $n; $e }),*] };
+}
+pub(super) use each;
+
 /// 16 bytes at `offset` of row `r`.
 ///
 /// # Safety
@@ -20,12 +30,12 @@ pub(super) unsafe fn bytes(rows: &Rows, r: usize, offset: usize) -> uint8x16_t {
 #[inline(always)]
 pub(super) unsafe fn words(rows: &Rows, offset: usize) -> uint32x4_t {
     // SAFETY: the caller's 4 bytes.
-    let w = rows.map(|r| unsafe { r.add(offset).cast::<u32>().read_unaligned() });
+    let w = each!(4, r => unsafe { rows[r].add(offset).cast::<u32>().read_unaligned() });
     // SAFETY: 16 bytes.
     unsafe { vld1q_u32(w.as_ptr()) }
 }
 
-/// Four f16 in the low half of each of two words, widened.
+/// Four f16, widened.
 #[inline(always)]
 pub(super) fn widen_f16(bits: uint16x4_t) -> float32x4_t {
     let out: float32x4_t;
@@ -58,7 +68,7 @@ pub(super) fn float(v: uint32x4_t) -> float32x4_t {
     unsafe { vcvtq_f32_u32(v) }
 }
 
-/// `v >> BITS & mask` in every byte; a shift of 0 or by the mask's own width costs nothing more.
+/// `v >> shift & mask` in every byte.
 #[inline(always)]
 pub(super) fn field(v: uint8x16_t, shift: usize, mask: u8) -> uint8x16_t {
     // SAFETY: NEON is part of the aarch64 baseline.
@@ -77,28 +87,29 @@ pub(super) fn field(v: uint8x16_t, shift: usize, mask: u8) -> uint8x16_t {
     }
 }
 
-/// Bit `from` of every byte moved to bit `to` and added to `v`, where that bit is clear.
+/// `v` with the bits of `mask` taken from `bits` shifted left by `left` (right where negative).
+///
+/// `bit` does in one instruction what the compiler would rewrite as two, knowing those bits of `v` to be clear.
 #[inline(always)]
-pub(super) fn add_bit(v: uint8x16_t, bits: uint8x16_t, from: usize, to: usize) -> uint8x16_t {
-    // SAFETY: NEON is part of the aarch64 baseline.
+pub(super) fn insert(mut v: uint8x16_t, bits: uint8x16_t, left: i32, mask: u8) -> uint8x16_t {
+    // SAFETY: NEON is part of the aarch64 baseline; `bit` has no effect but its result.
     unsafe {
-        let left = match to as i32 - from as i32 {
+        let bits = match left {
             4 => vshlq_n_u8::<4>(bits),
             3 => vshlq_n_u8::<3>(bits),
             2 => vshlq_n_u8::<2>(bits),
             1 => vshlq_n_u8::<1>(bits),
+            -1 => vshrq_n_u8::<1>(bits),
+            -2 => vshrq_n_u8::<2>(bits),
+            -3 => vshrq_n_u8::<3>(bits),
+            -4 => vshrq_n_u8::<4>(bits),
+            -5 => vshrq_n_u8::<5>(bits),
             _ => bits,
         };
-        let bit = vandq_u8(left, vdupq_n_u8(1 << if to > from { to } else { from }));
-        match from as i32 - to as i32 {
-            1 => vsraq_n_u8::<1>(v, bit),
-            2 => vsraq_n_u8::<2>(v, bit),
-            3 => vsraq_n_u8::<3>(v, bit),
-            4 => vsraq_n_u8::<4>(v, bit),
-            5 => vsraq_n_u8::<5>(v, bit),
-            _ => vorrq_u8(v, bit),
-        }
+        std::arch::asm!("bit {v:v}.16b, {b:v}.16b, {m:v}.16b", v = inout(vreg) v, b = in(vreg) bits,
+            m = in(vreg) vdupq_n_u8(mask), options(pure, nomem, nostack, preserves_flags));
     }
+    v
 }
 
 /// 16 bytes per row, seen as 8 pairs, transposed: result `g` holds pair `g` of rows 0, 1, 2, 3.
@@ -106,7 +117,7 @@ pub(super) fn add_bit(v: uint8x16_t, bits: uint8x16_t, from: usize, to: usize) -
 pub(super) fn transpose_pairs(rows: [uint8x16_t; 4]) -> [uint8x8_t; 8] {
     // SAFETY: NEON is part of the aarch64 baseline.
     unsafe {
-        let r = rows.map(|r| vreinterpretq_u16_u8(r));
+        let r = each!(4, i => vreinterpretq_u16_u8(rows[i]));
         let (even, odd) = (
             (vzip1q_u16(r[0], r[2]), vzip2q_u16(r[0], r[2])),
             (vzip1q_u16(r[1], r[3]), vzip2q_u16(r[1], r[3])),
@@ -116,10 +127,8 @@ pub(super) fn transpose_pairs(rows: [uint8x16_t; 4]) -> [uint8x8_t; 8] {
             vzip2q_u16(even.0, odd.0),
             vzip1q_u16(even.1, odd.1),
             vzip2q_u16(even.1, odd.1),
-        ]
-        .map(|q| vreinterpretq_u8_u16(q));
-        std::array::from_fn(
-            |g| if g % 2 == 0 { vget_low_u8(quads[g / 2]) } else { vget_high_u8(quads[g / 2]) },
-        )
+        ];
+        let quads = each!(4, i => vreinterpretq_u8_u16(quads[i]));
+        each!(8, g => if g % 2 == 0 { vget_low_u8(quads[g / 2]) } else { vget_high_u8(quads[g / 2]) })
     }
 }

@@ -108,6 +108,17 @@ unsafe fn fill_side<F: TileFormat>(
     }
 }
 
+/// `e` for each column, written out: accumulators in a loop that is not unrolled would live in memory.
+macro_rules! columns {
+    ($n:expr, $c:ident => $e:expr) => { columns!(@ $n, $c => $e; 0 1 2 3 4 5 6 7) };
+    (@ $n:expr, $c:ident => $e:expr; $($i:literal)*) => {$(
+        if $i < $n {
+            let $c: usize = $i;
+            $e
+        }
+    )*};
+}
+
 /// What happens to the tiles of one row of tiles.
 trait Sink<F: TileFormat> {
     unsafe fn tile(&mut self, g: usize, tile: Tile);
@@ -177,7 +188,6 @@ impl<F: TileFormat> Sink<F> for Unpack<'_> {
 struct Multiply<'a, const N: usize> {
     x: &'a QuantizedRows<'a>,
     side: *const Side,
-    groups: usize,
     acc: [float32x4_t; N],
     macc: [float32x4_t; N],
 }
@@ -186,19 +196,15 @@ impl<F: TileFormat, const N: usize> Sink<F> for Multiply<'_, N> {
     #[inline(always)]
     unsafe fn tile(&mut self, g: usize, tile: Tile) {
         let codes = const { Codes::loaded::<F>() };
-        for c in 0..N {
-            let at = c * self.groups + g;
-            // SAFETY: g < groups and c < x.n(), so every index lies within the views and the side.
-            unsafe {
-                let (dx, x, sums) = column(self.x, at);
-                let side = &*self.side.add(at);
-                let mut isum = isum(codes, &tile, x, sums);
-                if codes.max_scale == 0 {
-                    isum = vaddq_s32(isum, vdupq_n_s32(side.bias));
-                }
-                self.acc[c] = vfmaq_f32(self.acc[c], vmulq_n_f32(tile.d, dx), to_float(codes, isum));
-                self.macc[c] = mins::<F>(self.macc[c], &tile.m, &side.sums);
-            }
+        // SAFETY: g < groups and N <= x.n(), so every column lies within the views and the side.
+        unsafe {
+            let mut at = Column::new(self.x, 0, g, self.side);
+            columns!(N, c => {
+                let isum = isum(codes, &tile, at.q(), at.sums(), at.side().bias);
+                self.acc[c] = vfmaq_f32(self.acc[c], vmulq_n_f32(tile.d, at.d()), to_float(codes, isum));
+                self.macc[c] = mins::<F>(self.macc[c], &tile.m, &at.side().sums);
+                at.next(self.acc[c]);
+            });
         }
     }
 }
@@ -216,18 +222,71 @@ fn mins<F: TileFormat>(macc: float32x4_t, m: &[float32x4_t; 2], sums: &[f32; 2])
     }
 }
 
-/// Scale, activations and half sums of one group of one column.
-#[inline(always)]
-unsafe fn column(x: &QuantizedRows<'_>, at: usize) -> (f32, [int8x16_t; 2], i32) {
-    // SAFETY: the caller's index of a group.
-    unsafe {
-        let q = x.q.as_ptr().add(at * GROUP);
-        let sums = x.sums.as_ptr().add(2 * at).cast::<i32>().read_unaligned();
-        (*x.d.as_ptr().add(at), [vld1q_s8(q), vld1q_s8(q.add(16))], sums)
+/// One group of one column.
+struct Column<'a> {
+    x: &'a QuantizedRows<'a>,
+    /// Of the first column.
+    side: *const Side,
+    /// Group within all columns.
+    at: usize,
+    /// Group within the columns of `side`.
+    side_at: usize,
+}
+
+impl<'a> Column<'a> {
+    /// Group `g` of column `c`; `side` begins at column `c`.
+    #[inline(always)]
+    fn new(x: &'a QuantizedRows<'a>, c: usize, g: usize, side: *const Side) -> Column<'a> {
+        Column { x, side, at: c * (x.k() / GROUP) + g, side_at: g }
+    }
+
+    /// The same group of the next column, once `done` is computed.
+    ///
+    /// Left alone, the compiler interleaves the columns and spills dozens of vectors. The empty assembly makes the next
+    /// column's addresses depend on `done`, at the cost of no instruction; the CPU overlaps the columns all the same.
+    #[inline(always)]
+    fn next(&mut self, done: float32x4_t) {
+        self.at += self.x.k() / GROUP;
+        self.side_at += self.x.k() / GROUP;
+        // SAFETY: no instruction; the index comes out as it went in.
+        unsafe {
+            std::arch::asm!("/* {0} {1:v} */", inout(reg) self.at, in(vreg) done,
+                options(pure, nomem, nostack, preserves_flags));
+        }
+    }
+
+    /// The 32 activations.
+    #[inline(always)]
+    unsafe fn q(&self) -> [int8x16_t; 2] {
+        // SAFETY: the caller's group exists, and has 32 bytes.
+        unsafe {
+            let q = self.x.q.as_ptr().add(self.at * GROUP);
+            [vld1q_s8(q), vld1q_s8(q.add(16))]
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn d(&self) -> f32 {
+        // SAFETY: the caller's group exists.
+        unsafe { *self.x.d.as_ptr().add(self.at) }
+    }
+
+    /// Both half sums.
+    #[inline(always)]
+    unsafe fn sums(&self) -> i32 {
+        // SAFETY: the caller's group exists.
+        unsafe { self.x.sums.as_ptr().cast::<i32>().add(self.at).read_unaligned() }
+    }
+
+    #[inline(always)]
+    unsafe fn side(&self) -> &Side {
+        // SAFETY: the caller's group exists, and its side is filled.
+        unsafe { &*self.side.add(self.side_at) }
     }
 }
 
 /// 4 rows from `r0` on times `N` columns.
+#[inline(never)]
 unsafe fn gemv<F: TileFormat, const N: usize>(
     w: &Matrix<'_>,
     x: &QuantizedRows<'_>,
@@ -238,7 +297,7 @@ unsafe fn gemv<F: TileFormat, const N: usize>(
     // SAFETY: the caller's; NEON is part of the aarch64 baseline.
     unsafe {
         let zero = [vdupq_n_f32(0.0); N];
-        let mut sink = Multiply::<'_, N> { x, side, groups: w.cols() / GROUP, acc: zero, macc: zero };
+        let mut sink = Multiply::<'_, N> { x, side, acc: zero, macc: zero };
         each_tile::<F, _>(w, r0, &mut sink);
         store::<F, N>(&sink.acc, &sink.macc, y, r0, 0);
     }
@@ -304,6 +363,7 @@ unsafe fn gemm<F: TileFormat>(
 }
 
 /// 4 unpacked rows times `N` columns.
+#[inline(never)]
 unsafe fn gemm_tile<F: TileFormat, const N: usize>(
     tiles: &[Tile],
     x: &QuantizedRows<'_>,
@@ -319,22 +379,20 @@ unsafe fn gemm_tile<F: TileFormat, const N: usize>(
     unsafe {
         let mut acc = [vdupq_n_f32(0.0); N];
         for (g, tile) in tiles.iter().enumerate() {
-            for (c, acc) in acc.iter_mut().enumerate() {
-                let (dx, x, sums) = column(x, (c0 + c) * groups + g);
-                let mut isum = isum(codes, tile, x, sums);
-                if codes.max_scale == 0 {
-                    isum = vaddq_s32(isum, vdupq_n_s32(codes.bias(0)));
-                }
-                *acc = vfmaq_f32(*acc, vmulq_n_f32(tile.d, dx), to_float(codes, isum));
-            }
+            let mut at = Column::new(x, c0, g, side);
+            columns!(N, c => {
+                let isum = isum(codes, tile, at.q(), at.sums(), codes.bias(0));
+                acc[c] = vfmaq_f32(acc[c], vmulq_n_f32(tile.d, at.d()), to_float(codes, isum));
+                at.next(acc[c]);
+            });
         }
         // The mins have a chain of their own, so they need not share the registers of the loop above.
         let mut macc = [vdupq_n_f32(0.0); N];
         if F::MINS != Mins::None {
             for (g, tile) in tiles.iter().enumerate() {
-                for (c, macc) in macc.iter_mut().enumerate() {
-                    *macc = mins::<F>(*macc, &tile.m, &(*side.add(c * groups + g)).sums);
-                }
+                columns!(N, c => {
+                    macc[c] = mins::<F>(macc[c], &tile.m, &(*side.add(c * groups + g)).sums);
+                });
             }
         }
         store::<F, N>(&acc, &macc, y, r0, c0);

@@ -13,6 +13,7 @@
 //!
 //! Codes above 63 fit twice in an i16 (-128 * 127 * 2 = -32512) and take four more `sadalp`.
 
+use super::load::each;
 use crate::format::Mins;
 use std::arch::aarch64::*;
 
@@ -128,7 +129,9 @@ impl Tile {
     pub(crate) fn signed<F: TileFormat>(mut self) -> Tile {
         if F::OFFSET != 0 {
             // SAFETY: NEON is part of the aarch64 baseline.
-            self.codes = self.codes.map(|h| h.map(|c| unsafe { vsubq_s8(c, vdupq_n_s8(F::OFFSET as i8)) }));
+            let offset = unsafe { vdupq_n_s8(F::OFFSET as i8) };
+            // SAFETY: as above.
+            self.codes = each!(4, r => each!(2, h => unsafe { vsubq_s8(self.codes[r][h], offset) }));
         }
         self
     }
@@ -149,62 +152,81 @@ pub(crate) fn to_float(codes: Codes, isum: int32x4_t) -> float32x4_t {
     }
 }
 
-/// The integer sum of contract section 2 for 4 rows and one column, plus `magic`. Without sub-scales it does not take
-/// back the offset: the caller adds [`Codes::bias`] instead.
-///
-/// `x`: the 32 activations; `sums`: their two half sums, `sum_0 | sum_1 << 16`.
+/// Products of 16 codes and activations, two per i16.
 #[inline(always)]
-pub(crate) fn isum(codes: Codes, t: &Tile, x: [int8x16_t; 2], sums: i32) -> int32x4_t {
+fn products(w: int8x16_t, x: int8x16_t) -> int16x8_t {
+    // SAFETY: NEON is part of the aarch64 baseline.
+    unsafe { vmlal_high_s8(vmull_s8(vget_low_s8(w), vget_low_s8(x)), w, x) }
+}
+
+/// The sum of one row's 32 products in four i32.
+#[inline(always)]
+fn row_sum(codes: Codes, w: [int8x16_t; 2], x: [int8x16_t; 2]) -> int32x4_t {
+    // SAFETY: NEON is part of the aarch64 baseline.
+    unsafe {
+        if codes.fits(4) {
+            let low = vmlal_s8(products(w[0], x[0]), vget_low_s8(w[1]), vget_low_s8(x[1]));
+            vpaddlq_s16(vmlal_high_s8(low, w[1], x[1]))
+        } else {
+            vpadalq_s16(vpaddlq_s16(products(w[0], x[0])), products(w[1], x[1]))
+        }
+    }
+}
+
+/// The sums of both halves of two rows, `[row 0 half 0, row 0 half 1, row 1 half 0, row 1 half 1]`.
+#[inline(always)]
+fn half_sums(codes: Codes, w: [[int8x16_t; 2]; 2], x: [int8x16_t; 2]) -> int32x4_t {
+    // SAFETY: NEON is part of the aarch64 baseline.
+    unsafe {
+        let p = each!(2, r => each!(2, h => products(w[r][h], x[h])));
+        if codes.fits(8) {
+            vpaddlq_s16(vpaddq_s16(vpaddq_s16(p[0][0], p[0][1]), vpaddq_s16(p[1][0], p[1][1])))
+        } else if codes.fits(4) {
+            let row = each!(2, r => vpaddlq_s16(vpaddq_s16(p[r][0], p[r][1])));
+            vpaddq_s32(row[0], row[1])
+        } else {
+            let row = each!(2, r => vpaddq_s32(vpaddlq_s16(p[r][0]), vpaddlq_s16(p[r][1])));
+            vpaddq_s32(row[0], row[1])
+        }
+    }
+}
+
+/// The integer sum of contract section 2 for 4 rows and one column, ready for [`to_float`].
+///
+/// `x`: the 32 activations; `sums`: their two half sums, `sum_0 | sum_1 << 16`; `bias`: [`Codes::bias`], which formats
+/// without sub-scales take their offset from.
+#[inline(always)]
+pub(crate) fn isum(codes: Codes, t: &Tile, x: [int8x16_t; 2], sums: i32, bias: i32) -> int32x4_t {
     // SAFETY (the whole function): NEON is part of the aarch64 baseline.
     unsafe {
-        // Two products per i16.
-        let products = |r: usize, h: usize| {
-            let w = t.codes[r][h];
-            vmlal_high_s8(vmull_s8(vget_low_s8(w), vget_low_s8(x[h])), w, x[h])
-        };
         if codes.max_scale == 0 {
-            let row = |r: usize| {
-                if codes.fits(4) {
-                    let w = t.codes[r][1];
-                    let low = products(r, 0);
-                    vpaddlq_s16(vmlal_high_s8(vmlal_s8(low, vget_low_s8(w), vget_low_s8(x[1])), w, x[1]))
-                } else {
-                    vpadalq_s16(vpaddlq_s16(products(r, 0)), products(r, 1))
-                }
+            let row = each!(4, r => row_sum(codes, t.codes[r], x));
+            let isum = vpaddq_s32(vpaddq_s32(row[0], row[1]), vpaddq_s32(row[2], row[3]));
+            return if codes.offset == 0 && !codes.small() {
+                isum
+            } else {
+                vaddq_s32(isum, vdupq_n_s32(bias))
             };
-            return vpaddq_s32(vpaddq_s32(row(0), row(1)), vpaddq_s32(row(2), row(3)));
         }
-
         let sums = vreinterpretq_s16_s32(vdupq_n_s32(sums));
         let isum = if codes.fits(16) {
             // Half sums fit an i16: one vector of both halves of all rows, then sub-scales.
-            let row = |r: usize| vpaddq_s16(products(r, 0), products(r, 1));
-            let mut halves = vpaddq_s16(vpaddq_s16(row(0), row(1)), vpaddq_s16(row(2), row(3)));
+            let row = each!(4, r => vpaddq_s16(products(t.codes[r][0], x[0]), products(t.codes[r][1], x[1])));
+            let mut halves = vpaddq_s16(vpaddq_s16(row[0], row[1]), vpaddq_s16(row[2], row[3]));
             if codes.offset != 0 {
                 halves = vsubq_s16(halves, vmulq_n_s16(sums, codes.offset as i16));
             }
             let low = vmull_s16(vget_low_s16(halves), vget_low_s16(t.s));
             vpaddq_s32(low, vmull_high_s16(halves, t.s))
         } else {
-            let offset = vmulq_n_s32(vmovl_s16(vget_low_s16(sums)), codes.offset);
-            let pair = |r: usize, s: int32x4_t| {
-                let mut halves = if codes.fits(8) {
-                    let row = |r: usize| vpaddq_s16(products(r, 0), products(r, 1));
-                    vpaddlq_s16(vpaddq_s16(row(r), row(r + 1)))
-                } else if codes.fits(4) {
-                    let row = |r: usize| vpaddlq_s16(vpaddq_s16(products(r, 0), products(r, 1)));
-                    vpaddq_s32(row(r), row(r + 1))
-                } else {
-                    let row = |r: usize| vpaddq_s32(vpaddlq_s16(products(r, 0)), vpaddlq_s16(products(r, 1)));
-                    vpaddq_s32(row(r), row(r + 1))
-                };
-                if codes.offset != 0 {
-                    halves = vsubq_s32(halves, offset);
-                }
-                vmulq_s32(halves, s)
-            };
-            let (low, high) = (vmovl_s16(vget_low_s16(t.s)), vmovl_high_s16(t.s));
-            vpaddq_s32(pair(0, low), pair(2, high))
+            let mut low = half_sums(codes, [t.codes[0], t.codes[1]], x);
+            let mut high = half_sums(codes, [t.codes[2], t.codes[3]], x);
+            if codes.offset != 0 {
+                let offset = vmulq_n_s32(vmovl_s16(vget_low_s16(sums)), codes.offset);
+                (low, high) = (vsubq_s32(low, offset), vsubq_s32(high, offset));
+            }
+            let s = (vmovl_s16(vget_low_s16(t.s)), vmovl_high_s16(t.s));
+            vpaddq_s32(vmulq_s32(low, s.0), vmulq_s32(high, s.1))
         };
         if codes.small() { vaddq_s32(isum, vdupq_n_s32(codes.magic())) } else { isum }
     }
