@@ -15,6 +15,7 @@ mod matrix;
 mod scalar;
 mod table;
 mod tier;
+pub mod verify;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 

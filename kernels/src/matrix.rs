@@ -171,6 +171,14 @@ impl<'a> MatMut<'a> {
         (low, high)
     }
 
+    /// The columns, one after the other.
+    pub fn columns(&mut self) -> impl Iterator<Item = &mut [f32]> {
+        let (ptr, rows, stride) = (self.ptr, self.rows, self.stride);
+        // SAFETY: column `c` is `rows` values from here, they are ours (see `Send`), and columns do not overlap because
+        // `stride >= rows`.
+        (0..self.n).map(move |c| unsafe { std::slice::from_raw_parts_mut(ptr.add(c * stride), rows) })
+    }
+
     /// Writes `value` at row `r` of column `c`.
     #[inline]
     pub(crate) fn set(&mut self, r: usize, c: usize, value: f32) {

@@ -50,6 +50,20 @@ impl Tier {
         }
     }
 
+    /// The CPU features that tiers ask for or will, and whether this machine has each in a usable way.
+    pub fn features() -> Vec<(&'static str, bool)> {
+        macro_rules! features {
+            ($detected:ident: $($name:tt)*) => { vec![$(($name, std::arch::$detected!($name))),*] };
+        }
+        #[cfg(target_arch = "x86_64")]
+        return features!(is_x86_feature_detected: "sse4.2" "avx" "avx2" "fma" "f16c" "avxvnni" "avx512f" "avx512bw"
+            "avx512vl" "avx512vbmi" "avx512vnni" "avx512bf16");
+        #[cfg(target_arch = "aarch64")]
+        return features!(is_aarch64_feature_detected: "neon" "dotprod" "i8mm" "bf16" "fp16" "lse" "sve" "sve2");
+        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+        Vec::new()
+    }
+
     /// The tiers this machine can run, slowest first.
     pub fn usable() -> Vec<Tier> {
         Tier::ALL.iter().copied().filter(|t| t.check().is_ok()).collect()

@@ -2,7 +2,12 @@
 
 pub mod chat;
 pub mod cli;
+pub mod decoder;
+pub mod generate;
 pub mod gguf;
 pub mod hub;
+pub mod model;
+pub mod perplexity;
+pub mod sampler;
 pub mod team;
 pub mod tokenizer;

@@ -8,6 +8,7 @@
 
 use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Iterations of the spin loop before a waiting thread starts to yield.
 const SPINS: u32 = 2_000;
@@ -17,6 +18,8 @@ const SPINS: u32 = 2_000;
 pub struct Team {
     pool: Option<rayon::ThreadPool>,
     threads: usize,
+    /// One for each thread; kernels need scratch, and never allocate.
+    scratch: Vec<Mutex<Vec<u8>>>,
 }
 
 impl Team {
@@ -28,13 +31,14 @@ impl Team {
         if threads == 0 {
             return Err("the number of threads must be at least 1".to_owned());
         }
+        let scratch = (0..threads).map(|_| Mutex::default()).collect();
         if threads == 1 {
-            return Ok(Team { pool: None, threads });
+            return Ok(Team { pool: None, threads, scratch });
         }
         let builder = rayon::ThreadPoolBuilder::new().num_threads(threads - 1);
         let pool = builder.thread_name(|i| format!("kinglet-{}", i + 1)).build();
         let pool = pool.map_err(|e| format!("cannot start {threads} threads: {e}"))?;
-        Ok(Team { pool: Some(pool), threads })
+        Ok(Team { pool: Some(pool), threads, scratch })
     }
 
     /// How many threads there are.
@@ -44,14 +48,15 @@ impl Team {
 
     /// Runs `f` on the caller's thread with the other threads at hand.
     pub fn region<R>(&self, f: impl FnOnce(&Crew<'_>) -> R) -> R {
-        let Some(pool) = &self.pool else { return f(&Crew { shared: None, threads: 1 }) };
+        let Some(pool) = &self.pool else { return f(&Crew { shared: None, team: self }) };
         let shared = Shared::default();
         pool.in_place_scope(|scope| {
-            for _ in 1..self.threads {
-                scope.spawn(|_| shared.work());
+            let shared = &shared;
+            for worker in 1..self.threads {
+                scope.spawn(move |_| shared.work(worker));
             }
-            let _quit = QuitOnDrop(&shared);
-            f(&Crew { shared: Some(&shared), threads: self.threads })
+            let _quit = QuitOnDrop(shared);
+            f(&Crew { shared: Some(shared), team: self })
         })
     }
 }
@@ -60,21 +65,48 @@ impl Team {
 #[derive(Debug)]
 pub struct Crew<'a> {
     shared: Option<&'a Shared>,
-    threads: usize,
+    team: &'a Team,
 }
 
 impl Crew<'_> {
     /// How many threads there are.
     pub fn threads(&self) -> usize {
-        self.threads
+        self.team.threads
     }
 
-    /// Calls `f(0) … f(chunks - 1)`, each once, on any thread, and returns when all are done.
-    pub fn for_each(&self, chunks: usize, f: impl Fn(usize) + Sync) {
+    /// The scratch memory of `worker`, kept from one operation to the next. Never waits, because no two calls with one
+    /// worker run at the same time.
+    pub fn scratch(&self, worker: usize) -> MutexGuard<'_, Vec<u8>> {
+        let scratch = &self.team.scratch[worker % self.team.threads];
+        // A thread that panicked leaves garbage behind, which is what scratch is.
+        scratch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Calls `f(worker, i)` for every `i < chunks`, each once, on any thread, and returns when all are done. `worker` is
+    /// below [`Crew::threads`], and no two calls with the same worker run at the same time.
+    pub fn for_each(&self, chunks: usize, f: impl Fn(usize, usize) + Sync) {
         match self.shared {
             Some(shared) if chunks > 1 => shared.run(chunks, &f),
-            _ => (0..chunks).for_each(f),
+            _ => (0..chunks).for_each(|i| f(0, i)),
         }
+    }
+
+    /// Calls `f(worker, item)` for every item, as [`Crew::for_each`]. Items may hold disjoint `&mut` parts of one result.
+    pub fn for_each_owned<T: Send>(&self, items: Vec<T>, f: impl Fn(usize, T) + Sync) {
+        struct Items<T>(Vec<std::mem::ManuallyDrop<T>>);
+        impl<T> Items<T> {
+            /// # Safety
+            /// Called at most once for each `i`.
+            unsafe fn take(&self, i: usize) -> T {
+                // SAFETY: the caller takes each item once, and `ManuallyDrop` never drops it.
+                unsafe { std::ptr::read(&*self.0[i]) }
+            }
+        }
+        // SAFETY: an item moves to the one thread that takes it; nothing else of it is shared.
+        unsafe impl<T: Send> Sync for Items<T> {}
+        let items = Items(items.into_iter().map(std::mem::ManuallyDrop::new).collect());
+        // SAFETY: `for_each` calls each index once.
+        self.for_each(items.0.len(), |worker, i| f(worker, unsafe { items.take(i) }));
     }
 }
 
@@ -98,7 +130,7 @@ impl Ticket {
     }
 }
 
-type Job = *const (dyn Fn(usize) + Sync);
+type Job = *const (dyn Fn(usize, usize) + Sync);
 
 #[derive(Debug)]
 struct Shared {
@@ -136,21 +168,21 @@ impl Drop for DoneOnDrop<'_> {
 }
 
 impl Shared {
-    fn run(&self, chunks: usize, f: &(dyn Fn(usize) + Sync)) {
+    fn run(&self, chunks: usize, f: &(dyn Fn(usize, usize) + Sync)) {
         assert!(chunks as u64 <= Ticket::FIELD, "too many chunks");
         // SAFETY: the lifetime is erased only until this function returns, after every chunk is done.
-        let job = unsafe { std::mem::transmute::<*const (dyn Fn(usize) + Sync + '_), Job>(f) };
+        let job = unsafe { std::mem::transmute::<*const (dyn Fn(usize, usize) + Sync + '_), Job>(f) };
         // SAFETY: no chunk is claimed: the previous `run` waited for all of its chunks.
         unsafe { *self.job.get() = Some(job) };
         self.done.store(0, Ordering::Relaxed);
         let epoch = Ticket(self.ticket.load(Ordering::Relaxed)).epoch() + 1;
         self.ticket.store(Ticket::new(epoch & 0xff_ffff, chunks).0, Ordering::Release);
         let _wait = WaitOnDrop(self, chunks);
-        while self.claim_and_run() {}
+        while self.claim_and_run(0) {}
     }
 
     /// Claims one chunk and runs it; false when none is left.
-    fn claim_and_run(&self) -> bool {
+    fn claim_and_run(&self, worker: usize) -> bool {
         let mut seen = Ticket(self.ticket.load(Ordering::Acquire));
         while seen.next() < seen.chunks() {
             let claim =
@@ -162,7 +194,7 @@ impl Shared {
                     // SAFETY: a chunk of the current operation is claimed, so `job` is its function and stays alive.
                     if let Some(job) = unsafe { *self.job.get() } {
                         // SAFETY: as above.
-                        unsafe { (*job)(seen.next() as usize) };
+                        unsafe { (*job)(worker, seen.next() as usize) };
                     }
                     return true;
                 }
@@ -171,10 +203,10 @@ impl Shared {
         false
     }
 
-    fn work(&self) {
+    fn work(&self, worker: usize) {
         let mut idle = 0;
         while !self.quit.load(Ordering::Acquire) {
-            if self.claim_and_run() {
+            if self.claim_and_run(worker) {
                 idle = 0;
             } else {
                 pause(&mut idle);
@@ -227,13 +259,25 @@ mod tests {
             team.region(|crew| {
                 for chunks in (0..40).chain([1000]) {
                     let counts: Vec<AtomicUsize> = (0..chunks).map(|_| AtomicUsize::new(0)).collect();
-                    crew.for_each(chunks, |i| {
+                    crew.for_each(chunks, |worker, i| {
+                        assert!(worker < threads);
                         counts[i].fetch_add(1, Ordering::Relaxed);
                     });
                     assert!(counts.iter().all(|c| c.load(Ordering::Relaxed) == 1), "{threads} {chunks}");
                 }
             });
         }
+    }
+
+    #[test]
+    fn every_item_is_given_once() {
+        let team = Team::new(3).unwrap();
+        let mut out = vec![0usize; 100];
+        team.region(|crew| {
+            let parts: Vec<_> = out.chunks_mut(7).enumerate().collect();
+            crew.for_each_owned(parts, |_, (i, part)| part.iter_mut().for_each(|x| *x += i + 1));
+        });
+        assert!(out.iter().enumerate().all(|(i, x)| *x == i / 7 + 1));
     }
 
     #[test]
@@ -245,7 +289,7 @@ mod tests {
     fn a_panic_reaches_the_caller() {
         let team = Team::new(3).unwrap();
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            team.region(|crew| crew.for_each(8, |i| assert!(i > 100, "chunk {i}")));
+            team.region(|crew| crew.for_each(8, |_, i| assert!(i > 100, "chunk {i}")));
         }));
         assert!(result.is_err());
     }

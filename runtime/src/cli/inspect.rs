@@ -4,6 +4,7 @@ use super::options::{ModelArg, Verbosity};
 use super::{CliError, model_path, output};
 use crate::gguf::{Array, Gguf, Kind, TensorInfo, Value};
 use crate::hub::megabytes;
+use crate::model::arch;
 use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -25,8 +26,6 @@ pub struct Args {
     pub json: bool,
 }
 
-/// Architectures (`general.architecture`) that the decoder knows.
-const ARCHITECTURES: &[&str] = &["llama", "qwen2", "gemma3"];
 /// Arrays up to this length are shown whole.
 const WHOLE: usize = 16;
 /// How much is shown of a longer one.
@@ -47,9 +46,9 @@ pub fn run(args: &Args, verbosity: Verbosity) -> Result<(), CliError> {
 pub fn unsupported(model: &Gguf) -> Vec<String> {
     let mut lines = Vec::new();
     match model.string("general.architecture") {
-        Ok(Some(name)) if ARCHITECTURES.contains(&name) => {}
+        Ok(Some(name)) if arch::find(name).is_some() => {}
         Ok(Some(name)) => {
-            lines.push(format!("architecture `{name}` is not known ({} are)", ARCHITECTURES.join(", ")));
+            lines.push(format!("architecture `{name}` is not known ({} are)", arch::names()));
         }
         Ok(None) => lines.push("key `general.architecture` is missing".to_owned()),
         Err(e) => lines.push(e.what),

@@ -13,7 +13,9 @@
 
 pub mod bench;
 pub mod chat;
+mod conversation;
 pub mod cpu;
+mod engine;
 pub mod error;
 pub mod inspect;
 pub mod list;
@@ -59,9 +61,27 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Ask a model one question
+    #[command(after_help = examples(run::EXAMPLES))]
+    Run(run::Args),
+    /// Talk with a model
+    #[command(after_help = examples(chat::EXAMPLES))]
+    Chat(chat::Args),
     /// Show what is in a model file and what of it is not supported
     #[command(after_help = examples(inspect::EXAMPLES))]
     Inspect(inspect::Args),
+    /// Turn text into token ids, and back
+    #[command(after_help = examples(tokenize::EXAMPLES))]
+    Tokenize(tokenize::Args),
+    /// Write the logits after every token of a text
+    #[command(after_help = examples(logits::EXAMPLES))]
+    Logits(logits::Args),
+    /// Measure how well a model predicts a text
+    #[command(after_help = examples(perplexity::EXAMPLES))]
+    Perplexity(perplexity::Args),
+    /// Measure the speed of a model
+    #[command(after_help = examples(bench::EXAMPLES))]
+    Bench(bench::Args),
     /// Fetch a model ahead of time
     #[command(after_help = examples(pull::EXAMPLES))]
     Pull(pull::Args),
@@ -71,14 +91,28 @@ enum Verb {
     /// Remove a model from the cache
     #[command(after_help = examples(rm::EXAMPLES))]
     Rm(rm::Args),
+    /// Show what this CPU can run, and how fast its memory is
+    #[command(after_help = examples(cpu::EXAMPLES))]
+    Cpu(cpu::Args),
+    /// Compare every kernel with the portable ones, bit for bit, on this machine
+    #[command(after_help = examples(verify::EXAMPLES))]
+    Verify(verify::Args),
 }
 
 fn dispatch(verb: Verb, verbosity: Verbosity) -> Result<(), CliError> {
     match verb {
+        Verb::Run(args) => run::run(&args, verbosity),
+        Verb::Chat(args) => chat::run(&args, verbosity),
         Verb::Inspect(args) => inspect::run(&args, verbosity),
+        Verb::Tokenize(args) => tokenize::run(&args, verbosity),
+        Verb::Logits(args) => logits::run(&args, verbosity),
+        Verb::Perplexity(args) => perplexity::run(&args, verbosity),
+        Verb::Bench(args) => bench::run(&args, verbosity),
         Verb::Pull(args) => pull::run(&args, verbosity),
         Verb::List(args) => list::run(&args, verbosity),
         Verb::Rm(args) => rm::run(&args, verbosity),
+        Verb::Cpu(args) => cpu::run(&args, verbosity),
+        Verb::Verify(args) => verify::run(&args, verbosity),
     }
 }
 
@@ -94,9 +128,10 @@ fn examples(text: &str) -> String {
 }
 
 const TOP_EXAMPLES: &str = "\
-  kinglet pull smollm2:135m                                # fetch a model
-  kinglet list                                             # which there are
-  kinglet inspect smollm2:135m                             # what is in it";
+  kinglet run smollm2:135m \"Why is the sky blue?\"         # fetched at the first use
+  kinglet chat gemma3:270m                                 # a conversation
+  kinglet list                                             # which models have a name
+  kinglet bench ./model.gguf                               # how fast is it here";
 
 const ENVIRONMENT: &str = "\
   KINGLET_HOME    where models are kept [default: $XDG_CACHE_HOME/kinglet, or ~/.cache/kinglet]

@@ -36,6 +36,17 @@ pub enum KvType {
     Q8_0,
 }
 
+impl KvType {
+    /// The name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            KvType::F32 => "f32",
+            KvType::F16 => "f16",
+            KvType::Q8_0 => "q8_0",
+        }
+    }
+}
+
 /// How a model is run. None of these but `--kv` and `--ctx` can change a result.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Engine options")]

@@ -1,7 +1,12 @@
 //! `kinglet perplexity`: how well a model predicts a text, by llama.cpp's method.
 
-use super::options::positive;
-use super::options::{EngineArgs, ModelArg};
+use super::CliError;
+use super::engine::{self, Engine};
+use super::options::{EngineArgs, ModelArg, Verbosity, positive};
+use crate::model::Model;
+use crate::perplexity::Perplexity;
+use crate::tokenizer::Tokenizer;
+use std::io::Write;
 use std::path::PathBuf;
 
 /// Examples under `kinglet perplexity --help`.
@@ -27,4 +32,48 @@ pub struct Args {
     /// How it is run; `--ctx` is the chunk length, 512 unless told.
     #[command(flatten)]
     pub engine: EngineArgs,
+}
+
+/// The chunk length of llama.cpp's published figures.
+const CHUNK: usize = 512;
+
+/// Runs the verb.
+///
+/// # Errors
+/// When the model or the text cannot be used.
+pub fn run(args: &Args, verbosity: Verbosity) -> Result<(), CliError> {
+    let engine = Engine::new(&args.engine)?;
+    let gguf = engine::open(&args.model, verbosity)?;
+    let model = Model::new(&gguf)?;
+    let tokenizer = Tokenizer::from_gguf(&gguf)?;
+    let text = std::fs::read_to_string(&args.file);
+    let text = text.map_err(|e| CliError::input(format!("{}: {e}", args.file.display())))?;
+    let tokens = tokenizer.encode(&text, true, false);
+    let mut session =
+        engine::session(&model, &engine, &args.engine, Some(CHUNK.min(model.spec.context_length)))?;
+    let n_ctx = session.options().n_ctx;
+    if tokens.len() < n_ctx || n_ctx < 4 {
+        let n = tokens.len();
+        return Err(CliError::input(format!(
+            "{} has {n} tokens; a chunk needs {n_ctx}",
+            args.file.display()
+        )));
+    }
+    let chunks = tokens.len() / n_ctx;
+    let chunks = args.chunks.map_or(chunks, |n| chunks.min(n as usize));
+    let bos = tokenizer.adds_bos().then(|| tokenizer.bos()).flatten();
+    let mut sum = Perplexity::default();
+    let mut out = std::io::stdout().lock();
+    let mut print = |text: String| {
+        out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|e| CliError::output(&e))
+    };
+    for (i, chunk) in tokens.chunks_exact(n_ctx).take(chunks).enumerate() {
+        sum.add_chunk(&mut session, &engine.team, chunk, bos)?;
+        if !verbosity.quiet {
+            print(format!("[{}]{:.4},", i + 1, sum.estimate().0))?;
+        }
+    }
+    let (perplexity, error) = sum.estimate();
+    let newline = if verbosity.quiet { "" } else { "\n" };
+    print(format!("{newline}Final estimate: PPL = {perplexity:.4} +/- {error:.5}\n"))
 }

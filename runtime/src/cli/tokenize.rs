@@ -1,6 +1,11 @@
 //! `kinglet tokenize`: text to token ids and back.
 
-use super::options::ModelArg;
+use super::CliError;
+use super::engine;
+use super::logits::parse_ids;
+use super::options::{ModelArg, Verbosity};
+use crate::tokenizer::Tokenizer;
+use std::io::{Read, Write};
 use std::path::PathBuf;
 
 /// Examples under `kinglet tokenize --help`.
@@ -31,4 +36,40 @@ pub struct Args {
     /// Turn a JSON array of ids into text
     #[arg(long, conflicts_with_all = ["no_bos", "no_special"])]
     pub decode: bool,
+}
+
+/// Runs the verb.
+///
+/// # Errors
+/// When the model or the input cannot be used.
+pub fn run(args: &Args, verbosity: Verbosity) -> Result<(), CliError> {
+    let gguf = engine::open(&args.model, verbosity)?;
+    let tokenizer = Tokenizer::from_gguf(&gguf)?;
+    let text = match (&args.text, &args.file) {
+        (Some(text), _) => text.clone(),
+        (None, Some(file)) => {
+            std::fs::read_to_string(file).map_err(|e| CliError::input(format!("{}: {e}", file.display())))?
+        }
+        (None, None) => {
+            let mut text = String::new();
+            let read = std::io::stdin().lock().read_to_string(&mut text);
+            read.map_err(|e| CliError::input(format!("cannot read standard input: {e}")))?;
+            text
+        }
+    };
+    let line = if args.decode {
+        let ids = parse_ids(&text).map_err(CliError::input)?;
+        if let Some(id) = ids.iter().find(|id| **id as usize >= tokenizer.vocab_size()) {
+            let n = tokenizer.vocab_size();
+            return Err(CliError::input(format!(
+                "token {id} is out of range: the vocabulary has {n} tokens"
+            )));
+        }
+        tokenizer.decode(&ids, true)
+    } else {
+        let ids = tokenizer.encode(&text, !args.no_bos, !args.no_special);
+        let ids: Vec<String> = ids.iter().map(u32::to_string).collect();
+        format!("[{}]", ids.join(","))
+    };
+    writeln!(std::io::stdout().lock(), "{line}").map_err(|e| CliError::output(&e))
 }

@@ -1,0 +1,212 @@
+//! What `run` and `chat` share: prompts, answers as they come, and what is said about them.
+
+use super::CliError;
+use super::engine::Engine;
+use super::options::{PromptArgs, SampleArgs, Verbosity};
+use crate::chat::Template;
+use crate::decoder::Session;
+use crate::generate::{Event, Limits, Outcome, generate};
+use crate::gguf::Gguf;
+use crate::sampler::{Sampler, SamplerOptions};
+use crate::tokenizer::Tokenizer;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::io::{IsTerminal, Write};
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// From here on Ctrl-C stops an answer and not the program.
+pub(super) fn catch_ctrl_c() -> Result<(), CliError> {
+    let handler = || INTERRUPTED.store(true, Ordering::Relaxed);
+    ctrlc::set_handler(handler).map_err(|e| CliError::failure(format!("cannot catch Ctrl-C: {e}")))
+}
+
+/// The template that the options ask for: none with `--raw`, or when the model has none and none is named.
+pub(super) fn template(
+    gguf: &Gguf,
+    tokenizer: &Tokenizer,
+    args: &PromptArgs,
+) -> Result<Option<Template>, CliError> {
+    if args.raw {
+        return Ok(None);
+    }
+    let template = match &args.template {
+        Some(name) => Some(Template::builtin(name, tokenizer).map_err(CliError::usage)?),
+        None => Template::from_gguf(gguf, tokenizer).map_err(CliError::input)?,
+    };
+    if template.is_none() && args.system.is_some() {
+        return Err(CliError::usage(
+            "--system needs a chat template, and this model has none; choose one with --template",
+        ));
+    }
+    Ok(template)
+}
+
+/// The tokens of a rendered template, which writes the beginning-of-text token itself where the model has one.
+pub(super) fn encode(tokenizer: &Tokenizer, text: &str) -> Vec<u32> {
+    let mut ids = tokenizer.encode(text, false, true);
+    if let Some(bos) = tokenizer.bos().filter(|bos| tokenizer.adds_bos() && ids.first() != Some(bos)) {
+        ids.insert(0, bos);
+    }
+    ids
+}
+
+/// A session and what it has seen, so that a prompt that begins like the last one is not computed again.
+pub(super) struct Conversation<'a> {
+    session: Session<'a>,
+    engine: &'a Engine,
+    tokenizer: &'a Tokenizer,
+    sampler: Sampler,
+    /// The tokens that are in the session, and perhaps one more.
+    seen: Vec<u32>,
+}
+
+impl<'a> Conversation<'a> {
+    pub(super) fn new(
+        session: Session<'a>,
+        engine: &'a Engine,
+        tokenizer: &'a Tokenizer,
+        args: &SampleArgs,
+    ) -> Self {
+        let clock = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as u64);
+        let sampler = Sampler::new(SamplerOptions {
+            repeat_penalty: args.repeat_penalty,
+            top_k: args.top_k as usize,
+            top_p: args.top_p,
+            min_p: args.min_p,
+            temperature: args.temp,
+            seed: args.seed.unwrap_or_else(clock),
+        });
+        Conversation { session, engine, tokenizer, sampler, seen: Vec::new() }
+    }
+
+    pub(super) fn n_ctx(&self) -> usize {
+        self.session.options().n_ctx
+    }
+
+    /// Prints what follows `prompt`.
+    pub(super) fn answer(
+        &mut self,
+        prompt: &[u32],
+        limits: Limits<'_>,
+        printer: &mut Printer,
+    ) -> Result<Outcome, CliError> {
+        self.answer_into(prompt, limits, printer, &mut String::new())
+    }
+
+    /// As [`Conversation::answer`], and keeps the text.
+    pub(super) fn answer_into(
+        &mut self,
+        prompt: &[u32],
+        limits: Limits<'_>,
+        printer: &mut Printer,
+        answer: &mut String,
+    ) -> Result<Outcome, CliError> {
+        INTERRUPTED.store(false, Ordering::Relaxed);
+        let common = self.seen.iter().zip(prompt).take_while(|(a, b)| a == b).count();
+        // The last token of the prompt is always computed: its logits are needed.
+        let common = common.min(self.session.position()).min(prompt.len().saturating_sub(1));
+        self.session.rewind(common);
+        let mut made = Vec::new();
+        let mut written = Ok(());
+        let outcome = generate(
+            &mut self.session,
+            &self.engine.team,
+            self.tokenizer,
+            &mut self.sampler,
+            &prompt[common..],
+            limits,
+            &mut made,
+            |event| {
+                match event {
+                    Event::Prompt { done, total } => printer.progress(done, total),
+                    Event::Text(text) => {
+                        answer.push_str(text);
+                        written = printer.text(text);
+                    }
+                }
+                let go_on = written.is_ok() && !INTERRUPTED.load(Ordering::Relaxed);
+                if go_on { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            },
+        );
+        printer.progress_end();
+        self.seen = prompt.to_vec();
+        self.seen.extend(made);
+        written?;
+        Ok(outcome?)
+    }
+}
+
+/// Answers to stdout, everything else to stderr and only where a person reads it.
+pub(super) struct Printer {
+    quiet: bool,
+    people: bool,
+    start: Instant,
+    bar: Option<ProgressBar>,
+    ends_with_newline: bool,
+}
+
+/// A prompt that takes longer than this gets a progress bar.
+const PATIENCE: Duration = Duration::from_millis(700);
+
+impl Printer {
+    pub(super) fn new(verbosity: Verbosity) -> Printer {
+        let people = std::io::stderr().is_terminal() && !verbosity.quiet;
+        Printer { quiet: verbosity.quiet, people, start: Instant::now(), bar: None, ends_with_newline: true }
+    }
+
+    fn progress(&mut self, done: usize, total: usize) {
+        if !self.people || (self.bar.is_none() && self.start.elapsed() < PATIENCE) {
+            return;
+        }
+        let bar = self.bar.get_or_insert_with(|| {
+            let bar = ProgressBar::with_draw_target(Some(total as u64), ProgressDrawTarget::stderr());
+            let style =
+                ProgressStyle::with_template("reading the prompt {bar:30} {pos}/{len} tokens, {eta} left");
+            bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+        });
+        bar.set_position(done as u64);
+    }
+
+    fn progress_end(&mut self) {
+        self.start = Instant::now();
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+
+    fn text(&mut self, text: &str) -> Result<(), CliError> {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+        self.ends_with_newline = text.ends_with('\n');
+        let mut out = std::io::stdout().lock();
+        out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|e| CliError::output(&e))
+    }
+
+    /// Ends the answer's line, and tells a person how fast it was.
+    pub(super) fn end(&mut self, outcome: &Outcome) -> Result<(), CliError> {
+        if !self.ends_with_newline {
+            self.text("\n")?;
+        }
+        if self.people && std::io::stdout().is_terminal() {
+            let (prompt, made) = (outcome.prompt_speed(), outcome.generation_speed());
+            let first = outcome.first_token.as_secs_f64() * 1000.0;
+            self.note(&format!(
+                "[prompt {} tokens, {prompt:.1} t/s · answer {} tokens, {made:.1} t/s · first token after {first:.0} ms]",
+                outcome.prompt_tokens, outcome.generated,
+            ));
+        }
+        Ok(())
+    }
+
+    /// A remark on stderr.
+    pub(super) fn note(&self, text: &str) {
+        if !self.quiet {
+            // Nowhere is left to report a stderr that cannot be written to.
+            let _ = writeln!(std::io::stderr().lock(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! Attention of a batch over the paged cache, contract section 8.
+//!
+//! Pages are the contract's absolute blocks. A short batch (decode) is divided by pages, whose partial results are folded in
+//! order afterwards; a long one (prefill) by tiles of tokens, each of which folds its pages as it goes. The bits are the same.
+
+use super::cache::LayerCache;
+use super::ops::Ops;
+use crate::model::spec::LayerSpec;
+use kinglet_kernels::{AttentionParams, KV_PAGE, Partial, PartialRef, QueryRow};
+use std::ops::Range;
+
+/// Up to this many tokens are divided by pages.
+const SHORT: usize = 16;
+/// Tokens per tile of a long batch.
+const TILE: usize = 16;
+
+/// The cache of a layer, and where the batch begins.
+pub(super) struct Heads<'a> {
+    pub(super) cache: &'a mut LayerCache,
+    pub(super) position: usize,
+}
+
+impl Heads<'_> {
+    /// Stores the batch's keys `[n][n_kv_heads * head_dim]` and values `[n][n_kv_heads * value_dim]`.
+    pub(super) fn store(&mut self, ops: &Ops<'_>, layer: &LayerSpec, k: &[f32], v: &[f32]) {
+        let (kd, vd, first) = (layer.head_dim, layer.value_dim, self.position);
+        let heads: Vec<_> = self.cache.heads.iter_mut().enumerate().collect();
+        let k_rows = k.chunks(layer.n_kv_heads * kd);
+        let v_rows = v.chunks(layer.n_kv_heads * vd);
+        let store = |h: usize, head: &mut super::cache::HeadCache| {
+            for (i, (k, v)) in k_rows.clone().zip(v_rows.clone()).enumerate() {
+                ops.note(head.store(
+                    &ops.kernels,
+                    first + i,
+                    &k[h * kd..(h + 1) * kd],
+                    &v[h * vd..(h + 1) * vd],
+                ));
+            }
+        };
+        if k_rows.len() <= 4 {
+            // Cheaper than a hand-over to another thread.
+            heads.into_iter().for_each(|(h, head)| store(h, head));
+        } else {
+            ops.crew.for_each_owned(heads, |_, (h, head)| store(h, head));
+        }
+    }
+}
+
+/// Partial results of some rows, owned.
+struct Rows {
+    m: Vec<f32>,
+    l: Vec<f32>,
+    o: Vec<f32>,
+}
+
+impl Rows {
+    fn new(rows: usize, output_dim: usize) -> Rows {
+        Rows { m: vec![f32::NEG_INFINITY; rows], l: vec![0.0; rows], o: vec![0.0; rows * output_dim] }
+    }
+
+    fn partial(&mut self) -> Partial<'_> {
+        Partial { m: &mut self.m, l: &mut self.l, o: &mut self.o }
+    }
+
+    fn read(&self) -> PartialRef<'_> {
+        PartialRef { m: &self.m, l: &self.l, o: &self.o }
+    }
+}
+
+/// The queries of some tokens for one key head, gathered: rows are tokens, and within a token the heads that share the key head.
+struct Queries {
+    q: Vec<f32>,
+    rows: Vec<QueryRow>,
+    pages: Range<usize>,
+}
+
+impl Queries {
+    fn gather(layer: &LayerSpec, kv_head: usize, position: usize, q: &[f32]) -> Queries {
+        let group = layer.n_heads / layer.n_kv_heads;
+        let stride = layer.n_heads * layer.head_dim;
+        let width = group * layer.head_dim;
+        let mut gathered = Queries { q: Vec::new(), rows: Vec::new(), pages: 0..0 };
+        for (i, q) in q.chunks(stride).enumerate() {
+            gathered.q.extend_from_slice(&q[kv_head * width..(kv_head + 1) * width]);
+            let position = position + i;
+            let first = layer.window.map_or(0, |w| (position + 1).saturating_sub(w));
+            let row = QueryRow { position, visible: first..position + 1, slope: 0.0 };
+            gathered.rows.extend(std::iter::repeat_n(row, group));
+        }
+        let first = gathered.rows.first().map_or(0, |r| r.visible.start);
+        let last = gathered.rows.last().map_or(0, |r| r.visible.end);
+        gathered.pages = first / KV_PAGE..last.div_ceil(KV_PAGE);
+        gathered
+    }
+}
+
+/// `att[token] = attention of its queries`, `q: [n][n_heads * head_dim]`, `att: [n][n_heads * value_dim]`.
+pub(super) fn attend(ops: &Ops<'_>, layer: &LayerSpec, heads: &Heads<'_>, q: &[f32], att: &mut [f32]) {
+    let n = q.len() / (layer.n_heads * layer.head_dim);
+    if n <= SHORT { by_pages(ops, layer, heads, q, att) } else { by_tokens(ops, layer, heads, q, att) }
+}
+
+/// One page's part for all rows of `queries`.
+fn page(
+    ops: &Ops<'_>,
+    worker: usize,
+    layer: &LayerSpec,
+    heads: &Heads<'_>,
+    h: usize,
+    queries: &Queries,
+    page: usize,
+    out: &mut Rows,
+) {
+    let layout = heads.cache.layout;
+    let params = AttentionParams { scale: layer.attn_scale, softcap: layer.attn_softcap };
+    let mut scratch = ops.crew.scratch(worker);
+    let need = ops.kernels.attention_scratch(layout, queries.rows.len());
+    if scratch.len() < need {
+        scratch.resize(need, 0);
+    }
+    let (keys, values) = heads.cache.heads[h].page(page);
+    let (q, rows) = (&queries.q, &queries.rows);
+    ops.note(ops.kernels.attention_page(
+        layout,
+        params,
+        q,
+        rows,
+        page,
+        keys,
+        values,
+        out.partial(),
+        &mut scratch,
+    ));
+}
+
+fn by_pages(ops: &Ops<'_>, layer: &LayerSpec, heads: &Heads<'_>, q: &[f32], att: &mut [f32]) {
+    let layout = heads.cache.layout;
+    let gather = |h| Queries::gather(layer, h, heads.position, q);
+    let queries: Vec<Queries> = (0..layer.n_kv_heads).map(gather).collect();
+    let mut parts: Vec<(usize, usize, Rows)> = Vec::new();
+    for (h, queries) in queries.iter().enumerate() {
+        let rows = |page| (h, page, Rows::new(queries.rows.len(), layout.output_dim()));
+        parts.extend(queries.pages.clone().map(rows));
+    }
+    let work = parts.iter_mut().collect();
+    ops.crew.for_each_owned(work, |worker, (h, p, out)| {
+        page(ops, worker, layer, heads, *h, &queries[*h], *p, out)
+    });
+    let mut parts = parts.into_iter().peekable();
+    for (h, queries) in queries.iter().enumerate() {
+        let mut all = Rows::new(queries.rows.len(), layout.output_dim());
+        while let Some((_, _, part)) = parts.next_if(|(of, _, _)| *of == h) {
+            ops.note(ops.kernels.attention_fold(all.partial(), &part.read()));
+        }
+        finish(ops, layer, heads, h, &all, att);
+    }
+}
+
+fn by_tokens(ops: &Ops<'_>, layer: &LayerSpec, heads: &Heads<'_>, q: &[f32], att: &mut [f32]) {
+    let layout = heads.cache.layout;
+    let (q_tile, att_tile) = (TILE * layer.n_heads * layer.head_dim, TILE * layer.n_heads * layer.value_dim);
+    let tiles = q.chunks(q_tile).zip(att.chunks_mut(att_tile)).enumerate().collect();
+    ops.crew.for_each_owned(tiles, |worker, (tile, (q, att))| {
+        for h in 0..layer.n_kv_heads {
+            let queries = Queries::gather(layer, h, heads.position + tile * TILE, q);
+            let mut all = Rows::new(queries.rows.len(), layout.output_dim());
+            let mut part = Rows::new(queries.rows.len(), layout.output_dim());
+            for p in queries.pages.clone() {
+                page(ops, worker, layer, heads, h, &queries, p, &mut part);
+                ops.note(ops.kernels.attention_fold(all.partial(), &part.read()));
+            }
+            finish(ops, layer, heads, h, &all, att);
+        }
+    });
+}
+
+/// Writes the result of key head `h` to its places in `att`.
+fn finish(ops: &Ops<'_>, layer: &LayerSpec, heads: &Heads<'_>, h: usize, all: &Rows, att: &mut [f32]) {
+    let width = layer.n_heads / layer.n_kv_heads * layer.value_dim;
+    let mut out = vec![0.0; all.m.len() * layer.value_dim];
+    ops.note(ops.kernels.attention_finish(heads.cache.layout, all.read(), &mut out));
+    for (att, out) in att.chunks_mut(layer.n_heads * layer.value_dim).zip(out.chunks(width)) {
+        att[h * width..(h + 1) * width].copy_from_slice(out);
+    }
+}

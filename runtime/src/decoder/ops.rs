@@ -1,0 +1,190 @@
+//! Operations over a batch, divided among the crew. None of them lets the division decide a bit.
+
+use super::DecodeError;
+use crate::model::spec::{ModelSpec, Norm};
+use crate::model::{Linear, NormWeights};
+use crate::team::Crew;
+use kinglet_kernels::{Kernels, MatMut, Matrix, QuantizedRows};
+use std::sync::Mutex;
+
+/// Rows of weights are handed out in multiples of this, the tallest tile of any tier.
+const ROW_TILE: usize = 32;
+/// Chunks per thread, so that a thread that is late leaves little to wait for.
+const CHUNKS_PER_THREAD: usize = 4;
+/// Tokens per chunk of row-wise operations; up to this many run on the caller's thread alone.
+const TOKEN_TILE: usize = 8;
+
+/// What every operation needs.
+pub(super) struct Ops<'a> {
+    pub(super) crew: &'a Crew<'a>,
+    pub(super) kernels: Kernels,
+    /// The first thing that went wrong on any thread.
+    error: Mutex<Option<DecodeError>>,
+}
+
+/// Quantized copies of an activation matrix; reused from one operation to the next.
+#[derive(Debug, Default)]
+pub(super) struct Quantized {
+    q: Vec<i8>,
+    d: Vec<f32>,
+    sums: Vec<i16>,
+}
+
+/// `n` rows of `k` activations, quantized too when a weight matrix needs that.
+#[derive(Clone, Copy)]
+pub(super) struct Input<'a> {
+    x: &'a [f32],
+    quantized: Option<QuantizedRows<'a>>,
+    n: usize,
+}
+
+impl<'a> Ops<'a> {
+    pub(super) fn new(crew: &'a Crew<'a>, kernels: Kernels) -> Ops<'a> {
+        Ops { crew, kernels, error: Mutex::new(None) }
+    }
+
+    /// Keeps the first error of any thread for [`Ops::finish`].
+    pub(super) fn note(&self, result: Result<(), impl Into<DecodeError>>) {
+        if let Err(e) = result {
+            let mut first = self.error.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            first.get_or_insert(e.into());
+        }
+    }
+
+    /// The first error of any thread.
+    pub(super) fn finish(self) -> Result<(), DecodeError> {
+        match self.error.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
+            Some(e) => Err(e),
+            None => Ok(()),
+        }
+    }
+
+    /// `n` tokens per item when items are rows of a batch of `n` tokens.
+    pub(super) fn token_tile(&self, n: usize) -> usize {
+        if n <= TOKEN_TILE { n.max(1) } else { TOKEN_TILE }
+    }
+
+    /// The rows of `x: [n][k]` as the input of projections, quantized into `space` when one of `weights` needs it.
+    pub(super) fn input<'b>(
+        &self,
+        x: &'b [f32],
+        k: usize,
+        weights: &[&Linear<'_>],
+        space: &'b mut Quantized,
+    ) -> Input<'b> {
+        let n = x.len() / k;
+        if weights.iter().all(|w| w.weight.format().is_float()) {
+            return Input { x, quantized: None, n };
+        }
+        space.q.resize(n * k, 0);
+        space.d.resize(n * k / 32, 0.0);
+        space.sums.resize(n * k / 16, 0);
+        let tile = self.token_tile(n) * k;
+        let parts = x.chunks(tile).zip(space.q.chunks_mut(tile)).zip(space.d.chunks_mut(tile / 32));
+        let parts = parts.zip(space.sums.chunks_mut(tile / 16)).collect();
+        self.crew
+            .for_each_owned(parts, |_, (((x, q), d), sums)| self.note(self.kernels.quantize(x, q, d, sums)));
+        let rows = QuantizedRows::new(&space.q, &space.d, &space.sums, n, k);
+        Input { x, quantized: rows.map_err(|e| self.note(Err(e))).ok(), n }
+    }
+
+    /// Every projection of one input, divided among the crew as one operation: `out` is `[n][rows]`.
+    pub(super) fn linear(&self, projections: &mut [(&Linear<'_>, &mut [f32])], input: Input<'_>) {
+        let total: usize = projections.iter().map(|(l, _)| l.weight.rows()).sum();
+        let threads = self.crew.threads();
+        let chunk = if threads == 1 { total } else { total.div_ceil(threads * CHUNKS_PER_THREAD) };
+        let chunk = chunk.next_multiple_of(ROW_TILE).max(ROW_TILE);
+        let mut parts = Vec::new();
+        for (linear, out) in projections.iter_mut() {
+            let rows = linear.weight.rows();
+            let mut rest = match MatMut::new(out, rows, input.n) {
+                Ok(m) => m,
+                Err(e) => return self.note(Err(e)),
+            };
+            for start in (0..rows).step_by(chunk) {
+                let end = (start + chunk).min(rows);
+                let (part, after) = rest.split_rows(end - start);
+                rest = after;
+                let bias = linear.bias.as_deref().map(|b| &b[start..end]);
+                parts.push((linear.weight.slice_rows(start..end), bias, part));
+            }
+        }
+        self.crew.for_each_owned(parts, |worker, (w, bias, mut y)| {
+            self.note(self.matmul(worker, &w, input, &mut y));
+            if let Some(bias) = bias {
+                y.columns().for_each(|y| self.note(self.kernels.add(y, bias)));
+            }
+        });
+    }
+
+    fn matmul(
+        &self,
+        worker: usize,
+        w: &Matrix<'_>,
+        input: Input<'_>,
+        y: &mut MatMut<'_>,
+    ) -> Result<(), kinglet_kernels::Error> {
+        match input.quantized {
+            Some(x) if !w.format().is_float() => {
+                let mut scratch = self.crew.scratch(worker);
+                let need = self.kernels.matmul_scratch(w);
+                if scratch.len() < need {
+                    scratch.resize(need, 0);
+                }
+                self.kernels.matmul(w, &x, y, &mut scratch)
+            }
+            _ => self.kernels.matmul_float(w, input.x, y),
+        }
+    }
+
+    /// `out[t] = norm(x[t])` for rows of `n` values.
+    pub(super) fn norm(&self, spec: &ModelSpec, w: &NormWeights<'_>, x: &[f32], out: &mut [f32]) {
+        let n = w.weight.len();
+        let tile = self.token_tile(x.len() / n) * n;
+        let parts = x.chunks(tile).zip(out.chunks_mut(tile)).collect();
+        self.crew.for_each_owned(parts, |_, (x, out)| {
+            for (x, out) in x.chunks(n).zip(out.chunks_mut(n)) {
+                self.note(norm_row(&self.kernels, spec, w, x, out));
+            }
+        });
+    }
+
+    /// `x[t] = norm(x[t])` in place; for rows of heads as well as of tokens.
+    pub(super) fn norm_in_place(&self, spec: &ModelSpec, w: &NormWeights<'_>, x: &mut [f32]) {
+        let weight = Some(w.weight.as_ref());
+        for x in x.chunks_mut(w.weight.len()) {
+            self.note(match spec.norm {
+                Norm::Rms => self.kernels.rms_norm_in_place(x, weight, spec.norm_eps),
+                Norm::Layer => self.kernels.layer_norm_in_place(x, weight, w.bias.as_deref(), spec.norm_eps),
+            });
+        }
+    }
+
+    /// `f` for tiles of rows: `a` is `[n][ka]`, `b` is `[n][kb]`; `f(first token, rows of a, rows of b)`.
+    pub(super) fn token_tiles(
+        &self,
+        n: usize,
+        a: &mut [f32],
+        b: &mut [f32],
+        f: impl Fn(usize, &mut [f32], &mut [f32]) + Sync,
+    ) {
+        let tile = self.token_tile(n);
+        let (ka, kb) = (a.len() / n, b.len() / n);
+        let parts = a.chunks_mut(tile * ka).zip(b.chunks_mut(tile * kb)).enumerate().collect();
+        self.crew.for_each_owned(parts, |_, (i, (a, b))| f(i * tile, a, b));
+    }
+}
+
+fn norm_row(
+    kernels: &Kernels,
+    spec: &ModelSpec,
+    w: &NormWeights<'_>,
+    x: &[f32],
+    out: &mut [f32],
+) -> Result<(), kinglet_kernels::Error> {
+    let weight = Some(w.weight.as_ref());
+    match spec.norm {
+        Norm::Rms => kernels.rms_norm(x, weight, spec.norm_eps, out),
+        Norm::Layer => kernels.layer_norm(x, weight, w.bias.as_deref(), spec.norm_eps, out),
+    }
+}

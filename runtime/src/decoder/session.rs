@@ -1,0 +1,177 @@
+//! [`Session`]: one conversation with a model.
+
+use super::DecodeError;
+use super::cache::Cache;
+use super::forward::{self, Buffers};
+use super::ops::Ops;
+use super::rope::Rope;
+use crate::model::Model;
+use crate::team::Team;
+use kinglet_kernels::{Kernels, KvType};
+
+/// How a session is set up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionOptions {
+    /// Positions the session can hold.
+    pub n_ctx: usize,
+    /// Type of the key-value cache.
+    pub kv: KvType,
+    /// Tokens that are decoded at once at most.
+    pub batch: usize,
+}
+
+impl SessionOptions {
+    /// Positions when nobody says otherwise: never a function of the machine (law 1).
+    pub const DEFAULT_CTX: usize = 4096;
+
+    /// The defaults for a model: f16 cache, batches of 512, as much context as the model has up to
+    /// [`SessionOptions::DEFAULT_CTX`].
+    pub fn for_model(model: &Model<'_>) -> SessionOptions {
+        let n_ctx = model.spec.context_length.min(SessionOptions::DEFAULT_CTX);
+        SessionOptions { n_ctx, kv: KvType::F16, batch: 512 }
+    }
+}
+
+/// Which logits are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Want {
+    /// None: the tokens only go into the cache.
+    Nothing,
+    /// Those after the last token.
+    Last,
+    /// Those after the token with this index, counting from the first one appended, and after all that follow.
+    From(usize),
+}
+
+/// Rows of logits that are computed at once: a large vocabulary makes them the widest activation.
+const LOGIT_ROWS: usize = 16;
+
+/// The key-value cache of one conversation, and the position in it.
+#[derive(Debug)]
+pub struct Session<'m> {
+    model: &'m Model<'m>,
+    kernels: Kernels,
+    options: SessionOptions,
+    cache: Cache,
+    ropes: Vec<Rope>,
+    buffers: Buffers,
+    logits: Vec<f32>,
+    position: usize,
+}
+
+impl<'m> Session<'m> {
+    /// An empty session. Memory for the cache is taken as the conversation grows.
+    ///
+    /// # Errors
+    /// When the context or the batch is empty, or the context is longer than the model's.
+    pub fn new(
+        model: &'m Model<'m>,
+        kernels: Kernels,
+        options: SessionOptions,
+    ) -> Result<Session<'m>, DecodeError> {
+        let most = model.spec.context_length;
+        if options.n_ctx == 0 || options.n_ctx > most {
+            let what =
+                format!("a context of {} is not possible: the model was made for 1 to {most}", options.n_ctx);
+            return Err(DecodeError::Option(what));
+        }
+        if options.batch == 0 {
+            return Err(DecodeError::Option("a batch of 0 tokens is not possible".to_owned()));
+        }
+        let ropes: Vec<Rope> = model.spec.ropes.iter().map(Rope::new).collect();
+        let buffers = Buffers::new(ropes.len());
+        let cache = Cache::new(&model.spec, options.kv);
+        Ok(Session { model, kernels, options, cache, ropes, buffers, logits: Vec::new(), position: 0 })
+    }
+
+    /// How many positions are filled.
+    pub fn position(&self) -> usize {
+        self.position
+    }
+
+    /// The options it was made with.
+    pub fn options(&self) -> SessionOptions {
+        self.options
+    }
+
+    /// Forgets everything from `position` on.
+    pub fn rewind(&mut self, position: usize) {
+        self.position = self.position.min(position);
+    }
+
+    /// Appends `tokens`, and returns the logits `[vocab_size]` after the last one.
+    ///
+    /// # Errors
+    /// A token that is out of range, a full context, or no memory; nothing has been appended then.
+    pub fn eval(&mut self, team: &Team, tokens: &[u32]) -> Result<&[f32], DecodeError> {
+        self.eval_with(team, tokens, Want::Last, |_, _| {})?;
+        Ok(&self.logits)
+    }
+
+    /// Appends `tokens`, and calls `sink(i, logits)` for the tokens whose logits are wanted, `i` counting from the first of
+    /// `tokens`.
+    ///
+    /// # Errors
+    /// As [`Session::eval`].
+    pub fn eval_with(
+        &mut self,
+        team: &Team,
+        tokens: &[u32],
+        want: Want,
+        mut sink: impl FnMut(usize, &[f32]),
+    ) -> Result<(), DecodeError> {
+        let vocab_size = self.model.spec.vocab_size;
+        if let Some(id) = tokens.iter().find(|id| **id as usize >= vocab_size) {
+            return Err(DecodeError::Token { id: *id, vocab_size });
+        }
+        let (wanted, n_ctx) = (self.position + tokens.len(), self.options.n_ctx);
+        if wanted > n_ctx {
+            return Err(DecodeError::Context { wanted, n_ctx });
+        }
+        self.cache.reserve(wanted)?;
+        let mut done = 0;
+        for batch in tokens.chunks(self.options.batch) {
+            let last = done + batch.len() == tokens.len();
+            let rows = match want {
+                Want::Nothing => batch.len()..batch.len(),
+                Want::Last if !last => batch.len()..batch.len(),
+                Want::Last => batch.len() - 1..batch.len(),
+                Want::From(first) => first.saturating_sub(done).min(batch.len())..batch.len(),
+            };
+            self.decode(team, batch, rows, |i, logits| sink(done + i, logits))?;
+            done += batch.len();
+        }
+        Ok(())
+    }
+
+    /// One batch: one parallel region, in which the crew does every operation together.
+    fn decode(
+        &mut self,
+        team: &Team,
+        tokens: &[u32],
+        rows: std::ops::Range<usize>,
+        mut sink: impl FnMut(usize, &[f32]),
+    ) -> Result<(), DecodeError> {
+        let Session { model, cache, buffers, logits, position, .. } = self;
+        for (rope, table) in self.ropes.iter().zip(&mut buffers.ropes) {
+            rope.fill(table, *position, tokens.len());
+        }
+        team.region(|crew| {
+            let ops = Ops::new(crew, self.kernels);
+            forward::embed(&ops, model, tokens, buffers);
+            forward::layers(&ops, model, buffers, cache, *position);
+            let mut start = rows.start;
+            while start < rows.end {
+                let end = (start + LOGIT_ROWS).min(rows.end);
+                forward::logits(&ops, model, buffers, start..end, logits);
+                for (i, row) in logits.chunks(model.spec.vocab_size).enumerate() {
+                    sink(start + i, row);
+                }
+                start = end;
+            }
+            ops.finish()
+        })?;
+        *position += tokens.len();
+        Ok(())
+    }
+}
