@@ -4,10 +4,10 @@ mod support;
 use clap::Args as _;
 use kinglet::cli;
 use std::process::{Command, Output, Stdio};
-use support::{Folder, Writer, small_model};
+use support::{Folder, Writer, own_program, small_model};
 
 fn kinglet(home: &Folder) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_kinglet"));
+    let mut command = own_program(env!("CARGO_BIN_EXE_kinglet").as_ref());
     command.env("KINGLET_HOME", home.join("home")).env_remove("HF_TOKEN").env_remove("HF_ENDPOINT");
     command.env("KINGLET_PYTHON", "/nonexistent/python3");
     command

