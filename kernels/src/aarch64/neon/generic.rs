@@ -2,7 +2,7 @@
 
 use super::tile::{Byte, ByteSub, MR, Rows, Tile, TileFormat};
 use crate::Format;
-use crate::format::{Block, GROUP, Group, Mins, SUPER_BLOCK, with_block};
+use crate::format::{Block, GROUP, Group, SUPER_BLOCK, with_block};
 use std::arch::aarch64::*;
 use std::mem::MaybeUninit;
 
@@ -28,11 +28,8 @@ macro_rules! generic {
             #[inline(always)]
             unsafe fn block(rows: &Rows, format: Format) -> Tiles {
                 let mut tiles = Tiles::uninit();
-                with_block!(format, B => {
-                    debug_assert!(B::LEN == $len && B::SUB_SCALES == ($max_scale != 0) && B::MINS == Mins::None);
-                    // SAFETY: the caller's block, and room for the tiles of any block.
-                    unsafe { decode::<B>(rows, tiles.as_mut_ptr().cast()) }
-                }, else => unreachable!("float weights"));
+                // SAFETY: the caller's block, and room for the tiles of any block.
+                unsafe { decoder(format)(rows, tiles.as_mut_ptr().cast()) }
                 tiles
             }
 
@@ -47,6 +44,11 @@ macro_rules! generic {
 generic!(Generic32, GROUP, Byte, 0);
 generic!(Generic, SUPER_BLOCK, Byte, 0);
 generic!(GenericSub, SUPER_BLOCK, ByteSub, 128);
+
+/// [`decode`] for the block type of `format`.
+fn decoder(format: Format) -> unsafe fn(&Rows, *mut Tile) {
+    with_block!(format, B => decode::<B>, else => unreachable!("float formats have no blocks"))
+}
 
 /// Decodes 4 rows of one block with [`Block::group`]; the arithmetic is still NEON.
 ///

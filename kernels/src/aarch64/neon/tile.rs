@@ -218,11 +218,13 @@ fn half_sums(codes: Codes, w: [[int8x16_t; 2]; 2], x: [int8x16_t; 2]) -> int32x4
 /// without sub-scales take their offset from.
 #[inline(always)]
 pub(crate) fn isum(codes: Codes, t: &Tile, x: [int8x16_t; 2], sums: i32, bias: i32) -> int32x4_t {
-    // SAFETY (the whole function): NEON is part of the aarch64 baseline.
+    // SAFETY: NEON is part of the aarch64 baseline; the assembly is empty.
     unsafe {
         if codes.max_scale == 0 {
             let row = each!(4, r => row_sum(codes, t.codes[r], x));
-            let isum = vpaddq_s32(vpaddq_s32(row[0], row[1]), vpaddq_s32(row[2], row[3]));
+            let mut isum = vpaddq_s32(vpaddq_s32(row[0], row[1]), vpaddq_s32(row[2], row[3]));
+            // Or else the compiler takes addp apart to add the bias to one half of it first.
+            std::arch::asm!("/* {0:v} */", inout(vreg) isum, options(pure, nomem, nostack, preserves_flags));
             return if codes.offset == 0 && !codes.small() {
                 isum
             } else {
