@@ -22,9 +22,14 @@ if [[ $cpu == native ]]; then
   heading "tests on this aarch64 machine"
   cargo test --release "${arguments[@]}"
 else
-  heading "aarch64: build"
+  heading "aarch64: set up"
   setup_aarch64
   EMULATED_TARGET=$AARCH64
+  if [[ $# -eq 0 ]]; then
+    heading "aarch64: clippy" # for the code that only this architecture compiles
+    clippy_aarch64 --release -p kinglet-kernels --all-targets
+    heading "aarch64: build tests"
+  fi
   # The same options as below, so that nothing is built twice.
   build=("${arguments[@]}")
   for i in "${!build[@]}"; do

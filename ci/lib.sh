@@ -73,7 +73,7 @@ setup_aarch64() {
 # own rustc, and would shadow the native toolchain. Only its shared libraries are installed.
 debian_rustc() {
   local cache=${XDG_CACHE_HOME:-$HOME/.cache}/kinglet-ci/rust-web
-  if [[ ! -x $cache/rustc ]] || ! "$cache/rustc" -V >/dev/null 2>&1; then
+  if [[ ! -x $cache/clippy-wrapper ]] || ! "$cache/rustc" -V >/dev/null 2>&1; then
     dpkg --print-foreign-architectures | grep -qx arm64 || as_root dpkg --add-architecture arm64
     apt_updated=
     apt_update
@@ -85,7 +85,7 @@ debian_rustc() {
     local tmp
     tmp=$(mktemp -d)
     chmod 755 "$tmp" # apt's own user downloads into it when root calls
-    (cd "$tmp" && apt-get download -qq rustc-web libstd-rust-web-dev libstd-rust-web-dev:arm64 2>/dev/null)
+    (cd "$tmp" && apt-get download -qq rustc-web rust-web-clippy libstd-rust-web-dev libstd-rust-web-dev:arm64 2>/dev/null)
     rm -rf "$cache"
     mkdir -p "$cache"
     local deb
@@ -97,9 +97,23 @@ debian_rustc() {
       printf '#!/bin/sh\nexec "%s" --sysroot "%s" "$@"\n' "$cache/usr/bin/$tool" "$cache/usr" >"$cache/$tool"
       chmod +x "$cache/$tool"
     done
+    # Cargo calls it with the path of rustc first, as clippy's driver expects.
+    printf '#!/bin/sh\nexec "%s" "$@" --sysroot "%s"\n' "$cache/usr/bin/clippy-driver" "$cache/usr" >"$cache/clippy-wrapper"
+    chmod +x "$cache/clippy-wrapper"
     "$cache/rustc" -V >/dev/null || die "Debian's rustc does not run"
   fi
   export RUSTC=$cache/rustc RUSTDOC=$cache/rustdoc
+}
+
+# clippy_aarch64 ARGUMENT...: cargo clippy for aarch64 with warnings denied, after setup_aarch64.
+clippy_aarch64() {
+  if [[ -z ${RUSTC:-} ]]; then
+    cargo clippy --target $AARCH64 "$@" -- -D warnings
+  else
+    # What `cargo clippy` does, with Debian's driver. It shares no artifacts with the build.
+    RUSTC_WORKSPACE_WRAPPER=$(dirname "$RUSTC")/clippy-wrapper CLIPPY_ARGS=-D__CLIPPY_HACKERY__warnings \
+      CARGO_TARGET_DIR=$TARGET_DIR/clippy cargo check --target $AARCH64 "$@"
+  fi
 }
 
 # emulated COMMAND...: runs a cargo command with test programs under the emulator named by $RUNNER. Tests that start the

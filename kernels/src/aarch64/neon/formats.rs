@@ -3,7 +3,8 @@
 #![allow(non_camel_case_types, reason = "the names are the field's own")]
 
 use super::load::{bytes, each, f16, field, words};
-use super::tile::{MR, Rows, Tile, TileFormat};
+use super::tile::{Byte, MR, Rows, Short, Tile, TileFormat};
+use crate::Format;
 use crate::format::Mins;
 use crate::format::iq4_nl::CODEBOOK;
 use std::arch::aarch64::*;
@@ -42,12 +43,13 @@ unsafe fn nibbles(rows: &Rows, offset: usize) -> [[uint8x16_t; 2]; MR] {
 pub(crate) struct Q4_0;
 impl TileFormat for Q4_0 {
     const LEN: usize = 32;
-    const BYTES: usize = 18;
+    const BYTES: usize = Format::Q4_0.block_bytes();
     const MAX: i32 = 15;
     const OFFSET: i32 = 8;
+    type Signed = Short;
     type Block = ();
     #[inline(always)]
-    unsafe fn block(_: &Rows) {}
+    unsafe fn block(_: &Rows, _: Format) {}
     #[inline(always)]
     unsafe fn load(rows: &Rows, (): &(), _: usize, _: usize) -> Tile {
         // SAFETY: the block's 18 bytes.
@@ -60,11 +62,12 @@ pub(crate) struct Q4_1;
 impl TileFormat for Q4_1 {
     const MINS: Mins = Mins::Per32;
     const LEN: usize = 32;
-    const BYTES: usize = 20;
+    const BYTES: usize = Format::Q4_1.block_bytes();
     const MAX: i32 = 15;
+    type Signed = Short;
     type Block = ();
     #[inline(always)]
-    unsafe fn block(_: &Rows) {}
+    unsafe fn block(_: &Rows, _: Format) {}
     #[inline(always)]
     unsafe fn load(rows: &Rows, (): &(), _: usize, _: usize) -> Tile {
         // SAFETY: the block's 20 bytes.
@@ -97,11 +100,12 @@ unsafe fn five_bits(rows: &Rows, qh: usize, qs: usize) -> [[uint8x16_t; 2]; MR] 
 pub(crate) struct Q5_0;
 impl TileFormat for Q5_0 {
     const LEN: usize = 32;
-    const BYTES: usize = 22;
+    const BYTES: usize = Format::Q5_0.block_bytes();
     const MAX: i32 = 16;
+    type Signed = Short;
     type Block = ();
     #[inline(always)]
-    unsafe fn block(_: &Rows) {}
+    unsafe fn block(_: &Rows, _: Format) {}
     #[inline(always)]
     unsafe fn load(rows: &Rows, (): &(), _: usize, _: usize) -> Tile {
         // SAFETY: the block's 22 bytes.
@@ -114,12 +118,13 @@ pub(crate) struct Q5_1;
 impl TileFormat for Q5_1 {
     const MINS: Mins = Mins::Per32;
     const LEN: usize = 32;
-    const BYTES: usize = 24;
+    const BYTES: usize = Format::Q5_1.block_bytes();
     const MAX: i32 = 16;
     const OFFSET: i32 = -16;
+    type Signed = Short;
     type Block = ();
     #[inline(always)]
-    unsafe fn block(_: &Rows) {}
+    unsafe fn block(_: &Rows, _: Format) {}
     #[inline(always)]
     unsafe fn load(rows: &Rows, (): &(), _: usize, _: usize) -> Tile {
         // SAFETY: the block's 24 bytes.
@@ -131,11 +136,12 @@ impl TileFormat for Q5_1 {
 pub(crate) struct Q8_0;
 impl TileFormat for Q8_0 {
     const LEN: usize = 32;
-    const BYTES: usize = 34;
+    const BYTES: usize = Format::Q8_0.block_bytes();
     const MAX: i32 = 128;
+    type Signed = Byte;
     type Block = ();
     #[inline(always)]
-    unsafe fn block(_: &Rows) {}
+    unsafe fn block(_: &Rows, _: Format) {}
     #[inline(always)]
     unsafe fn load(rows: &Rows, (): &(), _: usize, _: usize) -> Tile {
         // SAFETY: the block's 34 bytes.
@@ -161,11 +167,12 @@ unsafe fn codebook(rows: &Rows, offset: usize) -> [[uint8x16_t; 2]; MR] {
 pub(crate) struct IQ4_NL;
 impl TileFormat for IQ4_NL {
     const LEN: usize = 32;
-    const BYTES: usize = 18;
+    const BYTES: usize = Format::IQ4_NL.block_bytes();
     const MAX: i32 = 127;
+    type Signed = Byte;
     type Block = ();
     #[inline(always)]
-    unsafe fn block(_: &Rows) {}
+    unsafe fn block(_: &Rows, _: Format) {}
     #[inline(always)]
     unsafe fn load(rows: &Rows, (): &(), _: usize, _: usize) -> Tile {
         // SAFETY: the block's 18 bytes.
@@ -177,12 +184,13 @@ impl TileFormat for IQ4_NL {
 pub(crate) struct IQ4_XS;
 impl TileFormat for IQ4_XS {
     const LEN: usize = 256;
-    const BYTES: usize = 136;
+    const BYTES: usize = Format::IQ4_XS.block_bytes();
     const MAX: i32 = 127;
+    type Signed = Byte;
     /// `d * (sc - 32)` of every group.
     type Block = [float32x4_t; 8];
     #[inline(always)]
-    unsafe fn block(rows: &Rows) -> [float32x4_t; 8] {
+    unsafe fn block(rows: &Rows, _: Format) -> [float32x4_t; 8] {
         // SAFETY: 8 bytes of the block; NEON is part of the aarch64 baseline.
         unsafe {
             let d = f16(rows, 0);

@@ -4,7 +4,8 @@
 
 use super::formats::{no_mins, tile};
 use super::load::{bytes, each, f16, field, float, insert, transpose_pairs, widen_f16, words};
-use super::tile::{MR, Rows, Tile, TileFormat};
+use super::tile::{MR, Rows, Short, SixSub, Tile, TileFormat, TinySub};
+use crate::Format;
 use crate::format::Mins;
 use std::arch::aarch64::*;
 
@@ -48,12 +49,13 @@ pub(crate) struct Q4_K;
 impl TileFormat for Q4_K {
     const MINS: Mins = Mins::Per32;
     const LEN: usize = 256;
-    const BYTES: usize = 144;
+    const BYTES: usize = Format::Q4_K.block_bytes();
     const PARTS: usize = 2;
     const MAX: i32 = 15;
+    type Signed = Short;
     type Block = ScalesMins;
     #[inline(always)]
-    unsafe fn block(rows: &Rows) -> ScalesMins {
+    unsafe fn block(rows: &Rows, _: Format) -> ScalesMins {
         // SAFETY: the caller's.
         unsafe { scales_mins(rows) }
     }
@@ -72,12 +74,13 @@ pub(crate) struct Q5_K;
 impl TileFormat for Q5_K {
     const MINS: Mins = Mins::Per32;
     const LEN: usize = 256;
-    const BYTES: usize = 176;
+    const BYTES: usize = Format::Q5_K.block_bytes();
     const PARTS: usize = 8;
     const MAX: i32 = 31;
+    type Signed = Short;
     type Block = ScalesMins;
     #[inline(always)]
-    unsafe fn block(rows: &Rows) -> ScalesMins {
+    unsafe fn block(rows: &Rows, _: Format) -> ScalesMins {
         // SAFETY: the caller's.
         unsafe { scales_mins(rows) }
     }
@@ -115,13 +118,14 @@ pub(crate) struct Q6_K;
 impl TileFormat for Q6_K {
     const MAX_SCALE: i32 = 128;
     const LEN: usize = 256;
-    const BYTES: usize = 210;
+    const BYTES: usize = Format::Q6_K.block_bytes();
     const PARTS: usize = 4;
     const MAX: i32 = 63;
     const OFFSET: i32 = 32;
+    type Signed = SixSub;
     type Block = SubScales;
     #[inline(always)]
-    unsafe fn block(rows: &Rows) -> SubScales {
+    unsafe fn block(rows: &Rows, _: Format) -> SubScales {
         // SAFETY: 16 bytes at 192 and 2 at 208.
         unsafe {
             let pairs = transpose_pairs(each!(4, r => bytes(rows, r, 192)));
@@ -150,12 +154,13 @@ impl TileFormat for Q2_K {
     const MINS: Mins = Mins::Per16;
     const MAX_SCALE: i32 = 15;
     const LEN: usize = 256;
-    const BYTES: usize = 84;
+    const BYTES: usize = Format::Q2_K.block_bytes();
     const PARTS: usize = 4;
     const MAX: i32 = 3;
+    type Signed = TinySub;
     type Block = SubScales;
     #[inline(always)]
-    unsafe fn block(rows: &Rows) -> SubScales {
+    unsafe fn block(rows: &Rows, _: Format) -> SubScales {
         // SAFETY: 16 bytes at 0 and 4 at 80; NEON is part of the aarch64 baseline.
         unsafe {
             let pairs = transpose_pairs(each!(4, r => bytes(rows, r, 0)));
@@ -186,13 +191,14 @@ pub(crate) struct Q3_K;
 impl TileFormat for Q3_K {
     const MAX_SCALE: i32 = 32;
     const LEN: usize = 256;
-    const BYTES: usize = 110;
+    const BYTES: usize = Format::Q3_K.block_bytes();
     const PARTS: usize = 8;
     const MAX: i32 = 7;
     const OFFSET: i32 = 4;
+    type Signed = TinySub;
     type Block = SubScales;
     #[inline(always)]
-    unsafe fn block(rows: &Rows) -> SubScales {
+    unsafe fn block(rows: &Rows, _: Format) -> SubScales {
         let scales = each!(4, r => {
             const SHIFT: [i8; 16] = [0, 0, 0, 0, -2, -2, -2, -2, -4, -4, -4, -4, -6, -6, -6, -6];
             // SAFETY: 12 bytes at 96; a constant of 16 bytes; NEON is part of the aarch64 baseline.

@@ -4,7 +4,7 @@
 //! line. *GEMM* (many columns): rows are unpacked into tiles in caller-provided scratch that stays in the second-level
 //! cache, and every 8 columns run over all of them. Both do the same arithmetic, so they return the same bits.
 
-use super::tile::{Codes, MR, Rows, Tile, TileFormat, isum, to_float};
+use super::tile::{Class, Codes, MR, Rows, Tile, TileFormat, isum, to_float};
 use crate::format::{GROUP, Mins};
 use crate::matrix::{MatMut, Matrix, QuantizedRows};
 use std::arch::aarch64::*;
@@ -12,8 +12,8 @@ use std::mem::MaybeUninit;
 
 /// Columns per pass over the panel.
 const NR: usize = 8;
-/// From this many columns on, unpacking once pays.
-const GEMM_FROM: usize = 5;
+/// From this many columns on, unpacking once pays (by counted instructions, it costs as much as it saves at 4).
+const GEMM_FROM: usize = 3;
 /// Aim for panels of this size: half of a Cortex-A72's second-level cache is for the panels of its four cores.
 const PANEL_BYTES: usize = 128 << 10;
 /// More rows than this per panel save nothing.
@@ -63,13 +63,11 @@ pub(crate) unsafe fn matmul<F: TileFormat>(
     // SAFETY: `side` holds NR * groups elements; the rest is the caller's.
     unsafe {
         if x.n() < GEMM_FROM {
-            fill_side::<F>(x, 0, x.n(), Codes::loaded::<F>(), side);
+            fill_side(x, 0, x.n(), F::MINS, Codes::loaded::<F>(), side);
             for r0 in (0..w.rows()).step_by(step) {
                 match x.n() {
                     1 => gemv::<F, 1>(w, x, y, r0, side),
                     2 => gemv::<F, 2>(w, x, y, r0, side),
-                    3 => gemv::<F, 3>(w, x, y, r0, side),
-                    4 => gemv::<F, 4>(w, x, y, r0, side),
                     _ => {}
                 }
             }
@@ -87,18 +85,12 @@ pub(crate) unsafe fn matmul<F: TileFormat>(
 }
 
 /// Fills `side` for columns `c0 .. c0 + n`.
-unsafe fn fill_side<F: TileFormat>(
-    x: &QuantizedRows<'_>,
-    c0: usize,
-    n: usize,
-    codes: Codes,
-    side: *mut Side,
-) {
+unsafe fn fill_side(x: &QuantizedRows<'_>, c0: usize, n: usize, mins: Mins, codes: Codes, side: *mut Side) {
     let groups = x.k() / GROUP;
     for i in 0..n * groups {
         let at = c0 * groups + i;
         let (dx, low, high) = (x.d[at], i32::from(x.sums[2 * at]), i32::from(x.sums[2 * at + 1]));
-        let sums = match F::MINS {
+        let sums = match mins {
             Mins::None => [0.0; 2],
             Mins::Per32 => [dx * (low + high) as f32, 0.0],
             Mins::Per16 => [dx * low as f32, dx * high as f32],
@@ -132,6 +124,7 @@ trait Sink<F: TileFormat> {
 unsafe fn each_tile<F: TileFormat, S: Sink<F>>(w: &Matrix<'_>, r0: usize, sink: &mut S) {
     let per_block = F::LEN / GROUP;
     let blocks = w.cols() / F::LEN;
+    let bytes = if F::BYTES == 0 { w.format().block_bytes() } else { F::BYTES };
     let live = MR.min(w.rows() - r0);
     // Past the last row the last row is repeated and its results are not stored.
     let mut rows: Rows =
@@ -141,12 +134,12 @@ unsafe fn each_tile<F: TileFormat, S: Sink<F>>(w: &Matrix<'_>, r0: usize, sink: 
     for b in 0..blocks {
         // SAFETY: rows point to block b of `blocks`; parts add up to the groups of a block.
         unsafe {
-            let block = F::block(&rows);
+            let block = F::block(&rows, w.format());
             for g in (0..per_block).step_by(F::PARTS) {
                 // Spread over the block: a burst per block would fill the line buffers.
-                let lines = (MR * F::BYTES * F::PARTS / per_block).div_ceil(64);
+                let lines = (MR * bytes * F::PARTS / per_block).div_ceil(64);
                 for line in 0..lines {
-                    prefetch(ahead.wrapping_add(MR * F::BYTES * g / per_block + 64 * line));
+                    prefetch(ahead.wrapping_add(MR * bytes * g / per_block + 64 * line));
                 }
                 macro_rules! part {
                     ($($p:literal)*) => {$(
@@ -158,8 +151,8 @@ unsafe fn each_tile<F: TileFormat, S: Sink<F>>(w: &Matrix<'_>, r0: usize, sink: 
                 part!(0 1 2 3 4 5 6 7);
             }
         }
-        rows = rows.map(|r| r.wrapping_add(F::BYTES));
-        ahead = ahead.wrapping_add(MR * F::BYTES);
+        rows = rows.map(|r| r.wrapping_add(bytes));
+        ahead = ahead.wrapping_add(MR * bytes);
     }
 }
 
@@ -202,7 +195,7 @@ impl<F: TileFormat, const N: usize> Sink<F> for Multiply<'_, N> {
             columns!(N, c => {
                 let isum = isum(codes, &tile, at.q(), at.sums(), at.side().bias);
                 self.acc[c] = vfmaq_f32(self.acc[c], vmulq_n_f32(tile.d, at.d()), to_float(codes, isum));
-                self.macc[c] = mins::<F>(self.macc[c], &tile.m, &at.side().sums);
+                self.macc[c] = add_mins(F::MINS, self.macc[c], &tile.m, &at.side().sums);
                 at.next(self.acc[c]);
             });
         }
@@ -211,10 +204,10 @@ impl<F: TileFormat, const N: usize> Sink<F> for Multiply<'_, N> {
 
 /// The min step of contract section 2.
 #[inline(always)]
-fn mins<F: TileFormat>(macc: float32x4_t, m: &[float32x4_t; 2], sums: &[f32; 2]) -> float32x4_t {
+fn add_mins(mins: Mins, macc: float32x4_t, m: &[float32x4_t; 2], sums: &[f32; 2]) -> float32x4_t {
     // SAFETY: NEON is part of the aarch64 baseline.
     unsafe {
-        match F::MINS {
+        match mins {
             Mins::None => macc,
             Mins::Per32 => vfmaq_n_f32(macc, m[0], sums[0]),
             Mins::Per16 => vfmaq_n_f32(vfmaq_n_f32(macc, m[0], sums[0]), m[1], sums[1]),
@@ -299,13 +292,14 @@ unsafe fn gemv<F: TileFormat, const N: usize>(
         let zero = [vdupq_n_f32(0.0); N];
         let mut sink = Multiply::<'_, N> { x, side, acc: zero, macc: zero };
         each_tile::<F, _>(w, r0, &mut sink);
-        store::<F, N>(&sink.acc, &sink.macc, y, r0, 0);
+        store(F::MINS, &sink.acc, &sink.macc, y, r0, 0);
     }
 }
 
 /// Writes `N` columns from `c0` on of up to 4 rows from `r0` on.
 #[inline(always)]
-unsafe fn store<F: TileFormat, const N: usize>(
+unsafe fn store<const N: usize>(
+    mins: Mins,
     acc: &[float32x4_t; N],
     macc: &[float32x4_t; N],
     y: &mut MatMut<'_>,
@@ -316,7 +310,7 @@ unsafe fn store<F: TileFormat, const N: usize>(
     for c in 0..N {
         // SAFETY: `live` rows from r0 exist in column c0 + c of y; NEON is part of the aarch64 baseline.
         unsafe {
-            let sum = if F::MINS == Mins::None { acc[c] } else { vaddq_f32(acc[c], macc[c]) };
+            let sum = if mins == Mins::None { acc[c] } else { vaddq_f32(acc[c], macc[c]) };
             let out = y.at(r0, c0 + c);
             if live == MR {
                 vst1q_f32(out, sum);
@@ -345,16 +339,16 @@ unsafe fn gemm<F: TileFormat>(
         // SAFETY: `c + n <= x.n()`, n <= NR; the panel holds `tiles * groups` tiles.
         unsafe {
             if F::MINS != Mins::None {
-                fill_side::<F>(x, c, n, Codes::signed::<F>(), side);
+                fill_side(x, c, n, F::MINS, const { Codes::signed::<F>() }, side);
             }
             for t in 0..tiles {
                 let tiles = std::slice::from_raw_parts(panel.add(t * groups), groups);
                 let r = r0 + t * MR;
                 match n {
-                    NR => gemm_tile::<F, NR>(tiles, x, y, r, c, side),
-                    4 => gemm_tile::<F, 4>(tiles, x, y, r, c, side),
-                    2 => gemm_tile::<F, 2>(tiles, x, y, r, c, side),
-                    _ => gemm_tile::<F, 1>(tiles, x, y, r, c, side),
+                    NR => gemm_tile::<F::Signed, NR>(F::MINS, tiles, x, y, r, c, side),
+                    4 => gemm_tile::<F::Signed, 4>(F::MINS, tiles, x, y, r, c, side),
+                    2 => gemm_tile::<F::Signed, 2>(F::MINS, tiles, x, y, r, c, side),
+                    _ => gemm_tile::<F::Signed, 1>(F::MINS, tiles, x, y, r, c, side),
                 }
             }
         }
@@ -364,7 +358,8 @@ unsafe fn gemm<F: TileFormat>(
 
 /// 4 unpacked rows times `N` columns.
 #[inline(never)]
-unsafe fn gemm_tile<F: TileFormat, const N: usize>(
+unsafe fn gemm_tile<C: Class, const N: usize>(
+    mins: Mins,
     tiles: &[Tile],
     x: &QuantizedRows<'_>,
     y: &mut MatMut<'_>,
@@ -372,29 +367,39 @@ unsafe fn gemm_tile<F: TileFormat, const N: usize>(
     c0: usize,
     side: *const Side,
 ) {
-    let codes = const { Codes::signed::<F>() };
-    let groups = tiles.len();
-    // SAFETY: g < groups and c0 + c < x.n(), so every index lies within the views and the side; NEON is part of the
-    // aarch64 baseline.
+    // SAFETY: c0 + N <= x.n() and x has as many groups as there are tiles, so every index lies within the views and the
+    // side; NEON is part of the aarch64 baseline.
     unsafe {
         let mut acc = [vdupq_n_f32(0.0); N];
         for (g, tile) in tiles.iter().enumerate() {
             let mut at = Column::new(x, c0, g, side);
             columns!(N, c => {
-                let isum = isum(codes, tile, at.q(), at.sums(), codes.bias(0));
-                acc[c] = vfmaq_f32(acc[c], vmulq_n_f32(tile.d, at.d()), to_float(codes, isum));
+                let isum = isum(C::CODES, tile, at.q(), at.sums(), C::CODES.bias(0));
+                acc[c] = vfmaq_f32(acc[c], vmulq_n_f32(tile.d, at.d()), to_float(C::CODES, isum));
                 at.next(acc[c]);
             });
         }
         // The mins have a chain of their own, so they need not share the registers of the loop above.
+        let macc = match mins {
+            Mins::None => acc,
+            Mins::Per32 => min_chains::<N>(Mins::Per32, tiles, side),
+            Mins::Per16 => min_chains::<N>(Mins::Per16, tiles, side),
+        };
+        store(mins, &acc, &macc, y, r0, c0);
+    }
+}
+
+/// The min chains of 4 rows and `N` columns.
+#[inline(always)]
+unsafe fn min_chains<const N: usize>(mins: Mins, tiles: &[Tile], side: *const Side) -> [float32x4_t; N] {
+    // SAFETY: the side of N columns is filled; NEON is part of the aarch64 baseline.
+    unsafe {
         let mut macc = [vdupq_n_f32(0.0); N];
-        if F::MINS != Mins::None {
-            for (g, tile) in tiles.iter().enumerate() {
-                columns!(N, c => {
-                    macc[c] = mins::<F>(macc[c], &tile.m, &(*side.add(c * groups + g)).sums);
-                });
-            }
+        for (g, tile) in tiles.iter().enumerate() {
+            columns!(N, c => {
+                macc[c] = add_mins(mins, macc[c], &tile.m, &(*side.add(c * tiles.len() + g)).sums);
+            });
         }
-        store::<F, N>(&acc, &macc, y, r0, c0);
+        macc
     }
 }

@@ -14,7 +14,7 @@ mod matmul;
 mod quantize;
 mod tile;
 
-use crate::format::with_block;
+use crate::format::{Block, GROUP, with_block};
 use crate::table::{Matmul, Table};
 use crate::{Format, Tier};
 use tile::TileFormat;
@@ -39,6 +39,11 @@ fn matmul(format: Format) -> Option<Matmul> {
         Format::Q6_K => of::<k_quants::Q6_K>(),
         Format::IQ4_NL => of::<formats::IQ4_NL>(),
         Format::IQ4_XS => of::<formats::IQ4_XS>(),
-        other => with_block!(other, B => of::<generic::Generic<B>>(), else => None),
+        // Formats without hand-written code; every one of 256 weights is without mins.
+        other => with_block!(other, B => match (B::LEN, B::SUB_SCALES) {
+            (GROUP, _) => of::<generic::Generic32>(),
+            (_, false) => of::<generic::Generic>(),
+            (_, true) => of::<generic::GenericSub>(),
+        }, else => None),
     }
 }

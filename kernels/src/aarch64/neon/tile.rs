@@ -14,6 +14,7 @@
 //! Codes above 63 fit twice in an i16 (-128 * 127 * 2 = -32512) and take four more `sadalp`.
 
 use super::load::each;
+use crate::Format;
 use crate::format::Mins;
 use std::arch::aarch64::*;
 
@@ -45,8 +46,8 @@ pub(crate) trait TileFormat {
     const MAX_SCALE: i32 = 0;
     /// Weights per block.
     const LEN: usize;
-    /// Bytes per block.
-    const BYTES: usize;
+    /// Bytes per block where they are the same for every format of this type, or 0.
+    const BYTES: usize = 0;
     /// Groups of a block that [`TileFormat::load`] tells apart by its last argument.
     const PARTS: usize = 1;
     /// The largest |code|.
@@ -54,21 +55,44 @@ pub(crate) trait TileFormat {
     /// `code = q + OFFSET`; taken back with the sums of the activations.
     const OFFSET: i32 = 0;
 
+    /// The class of the codes once the offset is taken back.
+    type Signed: Class;
     /// What is decoded once per block of 4 rows: scales and mins.
     type Block: Copy;
 
     /// Decodes what [`TileFormat::load`] needs of the block that starts at `rows`.
     ///
     /// # Safety
-    /// `BYTES` bytes are readable in each row.
-    unsafe fn block(rows: &Rows) -> Self::Block;
+    /// A block of `format` is readable in each row, and this type loads that format.
+    unsafe fn block(rows: &Rows, format: Format) -> Self::Block;
 
     /// Loads group `g` of the block that starts at `rows`; `part` is `g % PARTS`, a constant after inlining.
     ///
     /// # Safety
-    /// As for [`TileFormat::block`]; `g < LEN / 32`.
+    /// As for [`TileFormat::block`], which returned `block`; `g < LEN / 32`.
     unsafe fn load(rows: &Rows, block: &Self::Block, g: usize, part: usize) -> Tile;
 }
+
+/// Signed codes of one size: what one GEMM kernel multiplies.
+pub(crate) trait Class {
+    /// Their bounds.
+    const CODES: Codes;
+}
+
+macro_rules! class {
+    ($(#[$doc:meta])* $name:ident, $max:literal, $max_scale:literal) => {
+        $(#[$doc])*
+        pub(crate) struct $name;
+        impl Class for $name {
+            const CODES: Codes = Codes { max: $max, offset: 0, max_scale: $max_scale };
+        }
+    };
+}
+class!(/** Codes of 4 and 5 bits. */ Short, 32, 0);
+class!(/** Any byte. */ Byte, 128, 0);
+class!(/** Codes of 2 and 3 bits with sub-scales. */ TinySub, 4, 32);
+class!(/** Codes of 6 bits with sub-scales. */ SixSub, 32, 128);
+class!(/** Any byte, with sub-scales. */ ByteSub, 128, 128);
 
 /// What the codes of a tile are, as constants that fold away after inlining.
 #[derive(Clone, Copy)]
@@ -89,15 +113,12 @@ impl Codes {
 
     /// The codes as [`Tile::signed`] leaves them.
     pub(crate) const fn signed<F: TileFormat>() -> Codes {
-        // Without an offset codes lie in [-MAX, MAX], else q is in [-OFFSET, MAX - OFFSET].
-        let max = if F::OFFSET == 0 {
-            F::MAX
-        } else if F::OFFSET > F::MAX - F::OFFSET {
-            F::OFFSET
-        } else {
-            F::MAX - F::OFFSET
-        };
-        Codes { max, offset: 0, max_scale: F::MAX_SCALE }
+        let codes = F::Signed::CODES;
+        // Without an offset codes lie in [-MAX, MAX]; with one, q is in [-OFFSET, MAX - OFFSET].
+        assert!(if F::OFFSET > 0 { F::OFFSET <= codes.max } else { true });
+        assert!(F::MAX - F::OFFSET <= codes.max && codes.offset == 0);
+        assert!(F::MAX_SCALE <= codes.max_scale && (F::MAX_SCALE == 0) == (codes.max_scale == 0));
+        codes
     }
 
     /// Whether the sum of `n` products fits an i16.
@@ -197,11 +218,13 @@ fn half_sums(codes: Codes, w: [[int8x16_t; 2]; 2], x: [int8x16_t; 2]) -> int32x4
 /// without sub-scales take their offset from.
 #[inline(always)]
 pub(crate) fn isum(codes: Codes, t: &Tile, x: [int8x16_t; 2], sums: i32, bias: i32) -> int32x4_t {
-    // SAFETY (the whole function): NEON is part of the aarch64 baseline.
+    // SAFETY: NEON is part of the aarch64 baseline; the assembly is empty.
     unsafe {
         if codes.max_scale == 0 {
             let row = each!(4, r => row_sum(codes, t.codes[r], x));
-            let isum = vpaddq_s32(vpaddq_s32(row[0], row[1]), vpaddq_s32(row[2], row[3]));
+            let mut isum = vpaddq_s32(vpaddq_s32(row[0], row[1]), vpaddq_s32(row[2], row[3]));
+            // Or else the compiler takes addp apart to add the bias to one half of it first.
+            std::arch::asm!("/* {0:v} */", inout(vreg) isum, options(pure, nomem, nostack, preserves_flags));
             return if codes.offset == 0 && !codes.small() {
                 isum
             } else {
