@@ -131,7 +131,7 @@ impl Chat<'_> {
         let mut dropped = 0;
         loop {
             let text = self.template.render(&self.messages, true).map_err(CliError::input)?;
-            let prompt = conversation::encode(self.tokenizer, &text);
+            let prompt = self.tokenizer.encode_chat(&text);
             // Room for an answer: an eighth of the context.
             if prompt.len() <= n_ctx - n_ctx / 8 {
                 if dropped > 0 {

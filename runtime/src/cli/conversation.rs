@@ -44,15 +44,6 @@ pub(super) fn template(
     Ok(template)
 }
 
-/// The tokens of a rendered template, which writes the beginning-of-text token itself where the model has one.
-pub(super) fn encode(tokenizer: &Tokenizer, text: &str) -> Vec<u32> {
-    let mut ids = tokenizer.encode(text, false, true);
-    if let Some(bos) = tokenizer.bos().filter(|bos| tokenizer.adds_bos() && ids.first() != Some(bos)) {
-        ids.insert(0, bos);
-    }
-    ids
-}
-
 /// A session and what it has seen, so that a prompt that begins like the last one is not computed again.
 pub(super) struct Conversation<'a> {
     session: Session<'a>,

@@ -63,7 +63,7 @@ pub fn run(args: &Args, verbosity: Verbosity) -> Result<(), CliError> {
             let mut messages: Vec<Message> =
                 args.text.system.iter().map(|s| Message::new("system", s)).collect();
             messages.push(Message::new("user", &prompt));
-            conversation::encode(&tokenizer, &template.render(&messages, true).map_err(CliError::input)?)
+            tokenizer.encode_chat(&template.render(&messages, true).map_err(CliError::input)?)
         }
     };
     let session = engine::session(&model, &engine, &args.engine, None)?;
