@@ -1,7 +1,7 @@
 //! Law 1: the logits of a model are the same bits over tiers, threads, batch sizes and chunkings of the prompt, and on every
 //! architecture: the hashes below are checked on x86-64 and on aarch64.
 //!
-//! `KINGLET_QUICK_TESTS=1` (for emulators) takes fewer combinations, never fewer positions.
+//! `KINGLET_EMULATED=1` takes fewer combinations, never fewer positions.
 
 mod common;
 
@@ -54,7 +54,7 @@ fn check(name: &str, bytes: Vec<u8>, kv: KvType, golden: u64) {
     let gguf = Gguf::from_bytes(bytes).unwrap();
     let model = Model::new(&gguf).unwrap();
     let required = std::env::var("KINGLET_REQUIRE_TIERS").unwrap_or_default();
-    let quick = std::env::var_os("KINGLET_QUICK_TESTS").is_some();
+    let quick = std::env::var_os("KINGLET_EMULATED").is_some();
     let mut settings = Vec::new();
     for tier in Tier::ALL.iter().copied() {
         match tier.check() {
