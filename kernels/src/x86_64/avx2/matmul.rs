@@ -76,12 +76,12 @@ impl Rows {
         self.start.map(|r| r.wrapping_add(b * F::BYTES))
     }
 
-    /// Fetches the share of groups `g .. g + count` of the rows to come.
+    /// Fetches group `g`'s share of the rows to come.
     #[inline]
     #[target_feature(enable = "avx2")]
-    fn prefetch(&self, g: usize, count: usize) {
+    fn prefetch(&self, g: usize) {
         let start = self.start[0].wrapping_add(self.ahead + g * self.per_group);
-        for line in (0..count * self.per_group).step_by(64) {
+        for line in (0..self.per_group).step_by(64) {
             // A prefetch of any address is harmless, also past the end of the mapping.
             _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(line).cast());
         }
@@ -101,12 +101,14 @@ unsafe fn gemv<F: TileFormat, const N: usize>(w: &Matrix<'_>, x: &QuantizedRows<
             let g = b * F::GROUPS;
             // SAFETY: block b lies within every row, its groups within every activation row.
             unsafe {
-                rows.prefetch(g, F::GROUPS);
                 F::unpack(&rows.block::<F>(b), &mut tiles);
-                let tiles = [(&raw const tiles).cast::<Tile>()];
-                let x = Columns::new(x, 0, g);
-                accumulate::<F::Codes, 1, N>(&mut acc, tiles, &x, F::GROUPS);
-                accumulate_mins::<F::Codes, 1, N>(&mut macc, tiles, &x, F::GROUPS);
+                let tiles = (&raw const tiles).cast::<Tile>();
+                for i in 0..F::GROUPS {
+                    // A few lines at a time: a burst per super-block would fill the queues of the cache.
+                    rows.prefetch(g + i);
+                    accumulate::<F::Codes, 1, N>(&mut acc, [tiles.add(i)], &Columns::new(x, 0, g + i), 1);
+                }
+                accumulate_mins::<F::Codes, 1, N>(&mut macc, [tiles], &Columns::new(x, 0, g), F::GROUPS);
             }
         }
         store::<F::Codes, 1, N>(acc, macc, y, r0, rows.live, 0);
@@ -124,6 +126,9 @@ unsafe fn gemm<F: TileFormat>(w: &Matrix<'_>, x: &QuantizedRows<'_>, y: &mut Mat
         for (t, panel) in panels.chunks_exact_mut(groups.max(1)).take(live.div_ceil(MR)).enumerate() {
             let rows = Rows::new(w, r0 + t * MR);
             for (b, tiles) in bytemuck::cast_slice_mut::<Tile, F::Tiles>(panel).iter_mut().enumerate() {
+                for g in b * F::GROUPS..(b + 1) * F::GROUPS {
+                    rows.prefetch(g);
+                }
                 // SAFETY: block b lies within every row.
                 unsafe { F::unpack(&rows.block::<F>(b), tiles) };
             }
