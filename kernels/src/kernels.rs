@@ -6,7 +6,7 @@
 use crate::float::table::FloatTable;
 use crate::format::GROUP;
 use crate::matrix::{MatMut, Matrix, QuantizedRows};
-use crate::table::{Matmul, Table};
+use crate::table::{Matmul, QuantizeFn, Table};
 use crate::{Error, Tier};
 
 /// The fastest kernels of one tier. Small and `Copy`; make one and pass it around.
@@ -51,7 +51,7 @@ impl Kernels {
     }
 
     /// The tier's contract section 1.
-    pub(crate) fn quantize_fn(&self) -> unsafe fn(&[f32], &mut [i8], &mut [f32], &mut [i16]) {
+    pub(crate) fn quantize_fn(&self) -> QuantizeFn {
         self.table.quantize
     }
 

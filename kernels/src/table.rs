@@ -22,17 +22,20 @@ pub(crate) struct Matmul {
     pub scratch: fn(usize) -> usize,
 }
 
+/// Contract section 1: `x` into `q`, `d` and `sums`.
+///
+/// # Safety
+/// The tier is usable; `x.len()` is a multiple of 32; `q`, `d`, `sums` have `x.len()`, `x.len() / 32` and
+/// `x.len() / 16` elements.
+pub(crate) type QuantizeFn = unsafe fn(x: &[f32], q: &mut [i8], d: &mut [f32], sums: &mut [i16]);
+
 /// The kernels of one tier.
 pub(crate) struct Table {
     pub tier: Tier,
     /// The tier's kernel for a quantized format, or `None` for the scalar one.
     pub matmul: fn(Format) -> Option<Matmul>,
     /// Contract section 1.
-    ///
-    /// # Safety
-    /// The tier is usable; `x.len()` is a multiple of 32; `q`, `d`, `sums` have `x.len()`, `x.len() / 32` and
-    /// `x.len() / 16` elements.
-    pub quantize: unsafe fn(x: &[f32], q: &mut [i8], d: &mut [f32], sums: &mut [i16]),
+    pub quantize: QuantizeFn,
     /// The float kernels.
     pub float: &'static FloatTable,
 }

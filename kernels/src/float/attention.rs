@@ -5,6 +5,8 @@
 //! broadcast, keys ascend. Tiles of few rows take several groups of keys or dimensions at once instead, to keep enough
 //! independent accumulators for the latency of an fma.
 
+#![allow(clippy::needless_range_loop, reason = "row and group index several arrays at once")]
+
 use super::attention_api::{AttentionParams, QueryRow};
 use super::kv::{KEYS, KV_PAGE, KvLayout, KvType, QuantizeFn, quantize_block};
 use super::lanes::Lanes;
@@ -227,7 +229,7 @@ unsafe fn tile<L: Lanes, C: Cache, const R: usize, const G: usize>(page: &mut Pa
     let dim = page.layout.output_dim();
     let visible: [Range<usize>; R] = std::array::from_fn(|r| page.visible(r0 + r));
     // Over the rows that see anything: all that any sees, and what each of them sees.
-    let (mut any, mut each) = (KV_PAGE..0, 0..KV_PAGE);
+    let (mut any, mut each) = (Range { start: KV_PAGE, end: 0 }, 0..KV_PAGE);
     for v in &visible {
         if v.end > 0 {
             any = any.start.min(v.start)..any.end.max(v.end);

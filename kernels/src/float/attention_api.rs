@@ -135,7 +135,7 @@ impl Kernels {
     /// [`Error::Shape`] when lengths differ or `o` is not a multiple of 16 values per row.
     pub fn attention_fold(&self, into: Partial<'_>, part: &PartialRef<'_>) -> Result<(), Error> {
         let n = into.m.len();
-        let dim = if n == 0 { 0 } else { into.o.len() / n };
+        let dim = into.o.len().checked_div(n).unwrap_or(0);
         check(dim.is_multiple_of(16), || format!("attention outputs of {dim} values"))?;
         check_rows(n, dim, &into.m[..], &into.l[..], &into.o[..])?;
         check_rows(n, dim, part.m, part.l, part.o)?;

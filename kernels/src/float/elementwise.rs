@@ -88,7 +88,7 @@ map!(Silu, self, x => x.div(L::splat(1.0).add(math::exp(L::splat(0.0).sub(x)))))
 #[derive(Clone, Copy)]
 struct GeluTanh;
 map!(GeluTanh, self, x => {
-    let u = L::splat(0.797_884_56).mul(L::splat(0.044_715).mul(x).mul(x).fma(x, x));
+    let u = L::splat(0.797_884_6).mul(L::splat(0.044_715).mul(x).mul(x).fma(x, x));
     x.div(L::splat(1.0).add(math::exp(L::splat(-2.0).mul(u))))
 });
 

@@ -12,6 +12,7 @@
 
 use super::lanes::{Lanes, load_n};
 use crate::Error;
+pub(super) use crate::table::QuantizeFn;
 use half::f16;
 
 /// Keys in a page: the block of contract section 8, at absolute positions `page * KV_PAGE ..`.
@@ -99,9 +100,6 @@ impl KvLayout {
         KV_PAGE * self.output_dim()
     }
 }
-
-/// Contract section 1, as in the tier's table.
-pub(super) type QuantizeFn = unsafe fn(&[f32], &mut [i8], &mut [f32], &mut [i16]);
 
 /// Quantizes one block of up to 32 values; the codes of missing ones are 0.
 ///

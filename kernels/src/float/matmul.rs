@@ -4,6 +4,8 @@
 //! step of 16 along K loads MR weights (widened once) and NR activations for MR * NR fused multiply-adds. Columns are taken in
 //! tiles whose activations stay in L1 while a block of rows that stays in L2 passes by.
 
+#![allow(clippy::needless_range_loop, reason = "row and group index several arrays at once")]
+
 use super::lanes::{Lanes, load_n};
 use crate::Format;
 use crate::matrix::{MatMut, Matrix};

@@ -71,6 +71,8 @@ impl Rows {
 struct Queries {
     q: Vec<f32>,
     rows: Vec<QueryRow>,
+    /// The key head.
+    head: usize,
     pages: Range<usize>,
 }
 
@@ -79,7 +81,7 @@ impl Queries {
         let group = layer.n_heads / layer.n_kv_heads;
         let stride = layer.n_heads * layer.head_dim;
         let width = group * layer.head_dim;
-        let mut gathered = Queries { q: Vec::new(), rows: Vec::new(), pages: 0..0 };
+        let mut gathered = Queries { q: Vec::new(), rows: Vec::new(), head: kv_head, pages: 0..0 };
         for (i, q) in q.chunks(stride).enumerate() {
             gathered.q.extend_from_slice(&q[kv_head * width..(kv_head + 1) * width]);
             let position = position + i;
@@ -101,12 +103,11 @@ pub(super) fn attend(ops: &Ops<'_>, layer: &LayerSpec, heads: &Heads<'_>, q: &[f
 }
 
 /// One page's part for all rows of `queries`.
-fn page(
+fn attend_page(
     ops: &Ops<'_>,
     worker: usize,
     layer: &LayerSpec,
     heads: &Heads<'_>,
-    h: usize,
     queries: &Queries,
     page: usize,
     out: &mut Rows,
@@ -118,7 +119,7 @@ fn page(
     if scratch.len() < need {
         scratch.resize(need, 0);
     }
-    let (keys, values) = heads.cache.heads[h].page(page);
+    let (keys, values) = heads.cache.heads[queries.head].page(page);
     let (q, rows) = (&queries.q, &queries.rows);
     ops.note(ops.kernels.attention_page(
         layout,
@@ -144,7 +145,7 @@ fn by_pages(ops: &Ops<'_>, layer: &LayerSpec, heads: &Heads<'_>, q: &[f32], att:
     }
     let work = parts.iter_mut().collect();
     ops.crew.for_each_owned(work, |worker, (h, p, out)| {
-        page(ops, worker, layer, heads, *h, &queries[*h], *p, out)
+        attend_page(ops, worker, layer, heads, &queries[*h], *p, out)
     });
     let mut parts = parts.into_iter().peekable();
     for (h, queries) in queries.iter().enumerate() {
@@ -166,7 +167,7 @@ fn by_tokens(ops: &Ops<'_>, layer: &LayerSpec, heads: &Heads<'_>, q: &[f32], att
             let mut all = Rows::new(queries.rows.len(), layout.output_dim());
             let mut part = Rows::new(queries.rows.len(), layout.output_dim());
             for p in queries.pages.clone() {
-                page(ops, worker, layer, heads, h, &queries, p, &mut part);
+                attend_page(ops, worker, layer, heads, &queries, p, &mut part);
                 ops.note(ops.kernels.attention_fold(all.partial(), &part.read()));
             }
             finish(ops, layer, heads, h, &all, att);

@@ -16,6 +16,7 @@ impl Array16 {
 }
 
 #[rustfmt::skip]
+#[allow(clippy::undocumented_unsafe_blocks, reason = "one argument for all blocks, at the top of the impl")]
 impl Lanes for Array16 {
     #[inline(always)] unsafe fn splat(x: f32) -> Self { Array16([x; 16]) }
     // SAFETY (here and below): the caller's 16 values.

@@ -14,6 +14,7 @@ macro_rules! both {
 }
 
 #[rustfmt::skip]
+#[allow(clippy::undocumented_unsafe_blocks, reason = "one argument for all blocks, at the top of the impl")]
 impl Lanes for Ymm2 {
     // SAFETY (every block in this impl): the caller has AVX2, FMA and F16C, and pointers to 16 values.
     #[inline(always)] unsafe fn splat(x: f32) -> Self { unsafe { Ymm2(_mm256_set1_ps(x), _mm256_set1_ps(x)) } }
