@@ -19,6 +19,7 @@ TEXT = "/usr/share/common-licenses/GPL-3"
 def llama_worker(args):
     """Runs in a process of its own: llama.cpp's speed of one repetition, or its perplexity, as JSON."""
     import llama_cpp as L
+    import numpy as np
 
     L.llama_backend_init()
     quiet = L.llama_log_callback(lambda level, text, data: None)
@@ -54,11 +55,9 @@ def llama_worker(args):
             clear()
             decode([bos] + part[1:] if L.llama_vocab_get_add_bos(vocab) else part, 0, 256)
             for i in range(256, 511):
-                logits = (ctypes.c_float * n_vocab).from_address(
-                    ctypes.addressof(L.llama_get_logits_ith(context, i).contents)
-                )
-                top = max(logits)
-                nll += math.log(math.fsum(math.exp(x - top) for x in logits)) - (logits[part[i + 1]] - top)
+                logits = np.ctypeslib.as_array(L.llama_get_logits_ith(context, i), (n_vocab,)).astype(np.float64)
+                top = logits.max()
+                nll += math.log(np.exp(logits - top).sum()) - (logits[part[i + 1]] - top)
                 count += 1
         print(json.dumps(math.exp(nll / count)))
         return

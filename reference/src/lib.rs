@@ -3,8 +3,15 @@
 //! Every function here is written as obviously as possible and *defines* the bits that every kernel of
 //! every tier must return. `CONTRACT.md` beside this crate says the same in words.
 
+pub mod attention;
 pub mod dequantize;
+pub mod dot_float;
 pub mod dot_quantized;
+pub mod elementwise;
 pub mod fma;
+pub mod half;
+pub mod math;
+pub mod norm;
 pub mod quantize;
+pub mod rope;
 pub mod ssum;

@@ -1,6 +1,5 @@
 //! One row of weights as f32: contract section 4. For embeddings; portable, and the same code on every tier.
 
-use crate::format::{Block, GROUP, Mins, with_block};
 use crate::{Error, Format, Matrix};
 use half::{bf16, f16};
 
@@ -15,20 +14,12 @@ pub(super) fn row(w: &Matrix<'_>, row: &[u8], out: &mut [f32]) -> Result<(), Err
         }
         Format::F16 => out.iter_mut().zip(halves()).for_each(|(out, b)| *out = f16::from_bits(b).to_f32()),
         Format::BF16 => out.iter_mut().zip(halves()).for_each(|(out, b)| *out = bf16::from_bits(b).to_f32()),
-        format => with_block!(format, B => blocks::<B>(row, out), else => {
-            return Err(Error::Shape { what: format!("{format} rows cannot be dequantized yet") });
-        }),
-    }
-    Ok(())
-}
-
-fn blocks<B: Block>(row: &[u8], out: &mut [f32]) {
-    let blocks: &[B] = bytemuck::cast_slice(row);
-    for (g, out) in out.chunks_exact_mut(GROUP).enumerate() {
-        let w = blocks[g * GROUP / B::LEN].group(g % (B::LEN / GROUP));
-        for (i, out) in out.iter_mut().enumerate() {
-            let v = (w.d * f32::from(w.s[i / 16])) * f32::from(w.q[i]);
-            *out = if B::MINS == Mins::None { v } else { v + w.m[i / 16] };
+        format => {
+            if !crate::format::dequantize_row(format, row, out) {
+                let what = format!("{} bytes of {format} for {} weights", row.len(), out.len());
+                return Err(Error::Shape { what });
+            }
         }
     }
+    Ok(())
 }

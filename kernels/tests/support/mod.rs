@@ -1,4 +1,6 @@
-//! What the tests of quantized products share: randomness, the tiers to run, memory between guard pages.
+//! What the tests of kernels share: randomness, the tiers to run, memory between guard pages.
+
+#![allow(dead_code, reason = "each test uses its part")]
 
 use kinglet_kernels::{Kernels, Tier};
 
@@ -48,13 +50,16 @@ pub enum Place {
     AtEnd,
 }
 
-/// A copy of some bytes with an inaccessible page on either side.
+/// A copy of some bytes with an inaccessible page on either side. What is left of the pages between holds [`POISON`].
 pub struct Guarded {
     map: *mut libc::c_void,
     mapped: usize,
-    data: *const u8,
+    data: *mut u8,
     len: usize,
 }
+
+/// Around guarded bytes.
+const POISON: u8 = 0xa5;
 
 impl Guarded {
     pub fn new(bytes: &[u8], place: Place) -> Guarded {
@@ -73,6 +78,7 @@ impl Guarded {
                 Place::AtStart => start,
                 Place::AtEnd => start.add(inner - bytes.len()),
             };
+            std::ptr::write_bytes(start, POISON, inner);
             std::ptr::copy_nonoverlapping(bytes.as_ptr(), data, bytes.len());
             Guarded { map, mapped, data, len: bytes.len() }
         }
@@ -86,6 +92,23 @@ impl Guarded {
     /// The bytes as plain numbers; both ends of the pages are aligned for them.
     pub fn cast<T: bytemuck::Pod>(&self) -> &[T] {
         bytemuck::cast_slice(self.bytes())
+    }
+
+    /// The bytes as plain numbers to write.
+    pub fn cast_mut<T: bytemuck::Pod>(&mut self) -> &mut [T] {
+        // SAFETY: `len` bytes lie there for as long as `self` lives, and `self` is borrowed mutably.
+        bytemuck::cast_slice_mut(unsafe { std::slice::from_raw_parts_mut(self.data, self.len) })
+    }
+
+    /// Whether nothing was written beside the bytes.
+    pub fn surroundings_are_intact(&self) -> bool {
+        // SAFETY: everything between the guard pages is mapped and was written in `new`.
+        let all = unsafe {
+            let page = libc::sysconf(libc::_SC_PAGESIZE) as usize;
+            std::slice::from_raw_parts(self.map.cast::<u8>().add(page), self.mapped - 2 * page)
+        };
+        let start = self.data as usize - all.as_ptr() as usize;
+        all[..start].iter().chain(&all[start + self.len..]).all(|b| *b == POISON)
     }
 }
 
