@@ -45,6 +45,11 @@ fn row(rng: &mut Rng, n: usize, special: bool) -> Vec<f32> {
     (0..n).map(&mut one).collect()
 }
 
+/// A function of one value, as the reference has it.
+type Function = fn(f32) -> f32;
+/// The kernel for it.
+type InPlace = fn(&Kernels, &mut [f32]) -> Result<(), Error>;
+
 fn bytes(x: &[f32]) -> &[u8] {
     bytemuck::cast_slice(x)
 }
@@ -136,7 +141,7 @@ fn rotary_embeddings() {
 
 #[test]
 fn elementwise_kernels() {
-    let activations: [(Activation, fn(f32) -> f32); 5] = [
+    let activations: [(Activation, Function); 5] = [
         (Activation::Silu, elementwise::silu),
         (Activation::GeluTanh, elementwise::gelu_tanh),
         (Activation::GeluErf, elementwise::gelu_erf),
@@ -173,7 +178,7 @@ fn elementwise_kernels() {
 fn functions_over_all_magnitudes() {
     let step = if std::env::var_os("KINGLET_EMULATED").is_some() { 2_000_003 } else { 65_537 };
     let x: Vec<f32> = (0..=u32::MAX).step_by(step).map(f32::from_bits).collect();
-    let functions: [(&str, fn(f32) -> f32, fn(&Kernels, &mut [f32]) -> Result<(), Error>); 3] = [
+    let functions: [(&str, Function, InPlace); 3] = [
         ("exp", math::exp, |k, y| k.exp(y)),
         ("tanh", math::tanh, |k, y| k.tanh(y)),
         ("erf", math::erf, |k, y| k.erf(y)),
