@@ -121,7 +121,9 @@ pub fn generate(
         if session.position() == n_ctx {
             break Finish::Context;
         }
-        token = sampler.sample(session.eval(team, &[token])?);
+        // A model may have more rows of output than tokens: the others mean nothing.
+        let logits = session.eval(team, &[token])?;
+        token = sampler.sample(&logits[..tokenizer.vocab_size().min(logits.len())]);
         sampler.accept(token);
         first.get_or_insert_with(Instant::now);
         generated += 1;

@@ -6,6 +6,7 @@ pub mod decoder;
 pub mod generate;
 pub mod gguf;
 pub mod hub;
+pub mod memory;
 pub mod model;
 pub mod perplexity;
 pub mod sampler;

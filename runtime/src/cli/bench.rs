@@ -82,8 +82,13 @@ pub fn run(args: &Args, verbosity: Verbosity) -> Result<(), CliError> {
     if longest == 0 {
         return Err(CliError::usage("nothing to measure: -p and -n are both 0"));
     }
-    let mut session =
-        engine::session(&model, &engine, &args.engine, Some(longest.min(model.spec.context_length)))?;
+    let mut session = engine::session(
+        &model,
+        &engine,
+        &args.engine,
+        Some(longest.min(model.spec.context_length)),
+        verbosity,
+    )?;
     let mut tests = Vec::new();
     for (n_prompt, n_gen) in [(args.prompt as usize, 0), (0, args.generate as usize)] {
         if n_prompt + n_gen == 0 {

@@ -50,14 +50,22 @@ pub fn run(args: &Args, verbosity: Verbosity) -> Result<(), CliError> {
     let engine = Engine::new(&args.engine)?;
     let gguf = engine::open(&args.model, verbosity)?;
     let model = Model::new(&gguf)?;
-    let tokenizer = Tokenizer::from_gguf(&gguf)?;
+    let tokenizer = engine::tokenizer(&gguf, &model)?;
     let template = conversation::template(&gguf, &tokenizer, &args.text)?;
-    let template = template.ok_or_else(|| {
-        CliError::input(
-            "this model has no chat template; choose one with --template, or use `kinglet run --raw`",
-        )
-    })?;
-    let session = engine::session(&model, &engine, &args.engine, None)?;
+    let template = match (template, Template::builtin_for(&tokenizer)) {
+        (Some(template), _) => template,
+        (None, Some(name)) if !args.text.raw => {
+            engine::note(&format!(
+                "this model has no chat template; `{name}` is used, which its vocabulary was made for"
+            ));
+            Template::builtin(name, &tokenizer).map_err(CliError::input)?
+        }
+        _ => {
+            let what = "a chat needs a chat template, and this model has none; choose one with --template, or use `kinglet run --raw`";
+            return Err(CliError::input(what));
+        }
+    };
+    let session = engine::session(&model, &engine, &args.engine, None, verbosity)?;
     let limits = Limits { max_tokens: args.stop.n.map(|n| n as usize), stop: &args.stop.stop };
     let mut chat = Chat {
         conversation: Conversation::new(session, &engine, &tokenizer, &args.sample),

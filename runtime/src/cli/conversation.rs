@@ -196,8 +196,7 @@ impl Printer {
     /// A remark on stderr.
     pub(super) fn note(&self, text: &str) {
         if !self.quiet {
-            // Nowhere is left to report a stderr that cannot be written to.
-            let _ = writeln!(std::io::stderr().lock(), "{text}");
+            super::engine::note(text);
         }
     }
 }

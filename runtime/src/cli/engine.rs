@@ -2,10 +2,13 @@
 
 use super::options::{EngineArgs, KvType, ModelArg, Verbosity};
 use super::{CliError, model_path};
-use crate::decoder::{DecodeError, Session, SessionOptions};
+use crate::decoder::{DecodeError, Session, SessionOptions, cache_bytes};
 use crate::gguf::Gguf;
+use crate::hub::megabytes;
+use crate::memory;
 use crate::model::{Model, ModelError};
 use crate::team::Team;
+use crate::tokenizer::Tokenizer;
 use kinglet_kernels::Kernels;
 
 /// Threads and kernels.
@@ -43,6 +46,7 @@ pub(super) fn session<'m>(
     engine: &Engine,
     args: &EngineArgs,
     default_ctx: Option<usize>,
+    verbosity: Verbosity,
 ) -> Result<Session<'m>, CliError> {
     let defaults = SessionOptions::for_model(model);
     let kv = match args.kv {
@@ -51,7 +55,39 @@ pub(super) fn session<'m>(
         KvType::Q8_0 => kinglet_kernels::KvType::Q8_0,
     };
     let n_ctx = args.ctx.map(|n| n as usize).or(default_ctx).unwrap_or(defaults.n_ctx);
-    Ok(Session::new(model, engine.kernels, SessionOptions { n_ctx, kv, batch: args.batch as usize })?)
+    let session =
+        Session::new(model, engine.kernels, SessionOptions { n_ctx, kv, batch: args.batch as usize })?;
+    let needed = cache_bytes(&model.spec, kv, n_ctx) as u64;
+    memory::check_fits(needed, memory::available(), n_ctx).map_err(CliError::failure)?;
+    if verbosity.verbose > 0 {
+        let (tier, threads) = (engine.kernels.tier(), engine.team.threads());
+        let read = megabytes(model.bytes_per_token() as u64);
+        let cache = megabytes(needed);
+        note(&format!(
+            "tier {tier}, {threads} threads, {read} of weights a token, context {n_ctx} ({cache} when full)"
+        ));
+    }
+    Ok(session)
+}
+
+/// The tokenizer of a model, which may have fewer tokens than the model has rows of embedding, but not more.
+pub(super) fn tokenizer(gguf: &Gguf, model: &Model<'_>) -> Result<Tokenizer, CliError> {
+    let tokenizer = Tokenizer::from_gguf(gguf)?;
+    let (tokens, rows) = (tokenizer.vocab_size(), model.spec.vocab_size);
+    if tokens > rows {
+        let file = gguf.file();
+        return Err(CliError::input(format!(
+            "{file}: the vocabulary has {tokens} tokens, `token_embd.weight` {rows} rows"
+        )));
+    }
+    Ok(tokenizer)
+}
+
+/// A remark on stderr.
+pub(super) fn note(text: &str) {
+    use std::io::Write;
+    // Nowhere is left to report a stderr that cannot be written to.
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
 impl From<ModelError> for CliError {

@@ -2,12 +2,12 @@
 
 use super::CliError;
 use super::engine::{self, Engine};
+use super::files::{self, NewFile};
 use super::options::{EngineArgs, ModelArg, Verbosity};
 use crate::decoder::Want;
 use crate::model::Model;
-use std::fs::File;
-use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::io::Write;
+use std::path::PathBuf;
 
 /// Examples under `kinglet logits --help`.
 pub const EXAMPLES: &str = "\
@@ -40,32 +40,21 @@ pub fn run(args: &Args, verbosity: Verbosity) -> Result<(), CliError> {
     let engine = Engine::new(&args.engine)?;
     let gguf = engine::open(&args.model, verbosity)?;
     let model = Model::new(&gguf)?;
-    let tokens = read_ids(&args.tokens)?;
-    let mut session = engine::session(&model, &engine, &args.engine, None)?;
-    // Written beside the result and renamed, so that a reader never sees half of it.
-    let part = args.out.with_extension("tmp");
-    let failed = |e: std::io::Error| CliError::failure(format!("cannot write {}: {e}", args.out.display()));
-    let mut file = BufWriter::new(File::create(&part).map_err(failed)?);
+    let tokens = parse_ids(&files::read_text(&args.tokens)?);
+    let tokens = tokens.map_err(|e| CliError::input(format!("{}: {e}", args.tokens.display())))?;
+    if tokens.is_empty() {
+        return Err(CliError::input(format!("{}: there are no tokens in it", args.tokens.display())));
+    }
+    let mut session = engine::session(&model, &engine, &args.engine, None, verbosity)?;
+    let mut file = NewFile::create(&args.out)?;
     let mut written = Ok(());
-    let done = session.eval_with(&engine.team, &tokens, Want::From(0), |_, row| {
+    session.eval_with(&engine.team, &tokens, Want::From(0), |_, row| {
         if written.is_ok() {
             written = row.iter().try_for_each(|x| file.write_all(&x.to_le_bytes()));
         }
-    });
-    let written = written.and_then(|()| file.flush()).and_then(|()| std::fs::rename(&part, &args.out));
-    if done.is_err() || written.is_err() {
-        // What is left of it is of no use; that it cannot be removed would be the second error, not the first.
-        let _ = std::fs::remove_file(&part);
-    }
-    done?;
-    written.map_err(failed)
-}
-
-/// A JSON array of token ids.
-pub(super) fn read_ids(path: &Path) -> Result<Vec<u32>, CliError> {
-    let text =
-        std::fs::read_to_string(path).map_err(|e| CliError::input(format!("{}: {e}", path.display())))?;
-    parse_ids(&text).map_err(|e| CliError::input(format!("{}: {e}", path.display())))
+    })?;
+    written.map_err(|e| CliError::failure(format!("cannot write {}: {e}", args.out.display())))?;
+    file.finish()
 }
 
 /// Token ids from `[1, 2, 3]`.

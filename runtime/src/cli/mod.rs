@@ -17,6 +17,7 @@ mod conversation;
 pub mod cpu;
 mod engine;
 pub mod error;
+mod files;
 pub mod inspect;
 pub mod list;
 pub mod logits;

@@ -2,10 +2,10 @@
 
 use super::CliError;
 use super::engine::{self, Engine};
+use super::files;
 use super::options::{EngineArgs, ModelArg, Verbosity, positive};
 use crate::model::Model;
 use crate::perplexity::Perplexity;
-use crate::tokenizer::Tokenizer;
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -45,12 +45,16 @@ pub fn run(args: &Args, verbosity: Verbosity) -> Result<(), CliError> {
     let engine = Engine::new(&args.engine)?;
     let gguf = engine::open(&args.model, verbosity)?;
     let model = Model::new(&gguf)?;
-    let tokenizer = Tokenizer::from_gguf(&gguf)?;
-    let text = std::fs::read_to_string(&args.file);
-    let text = text.map_err(|e| CliError::input(format!("{}: {e}", args.file.display())))?;
+    let tokenizer = engine::tokenizer(&gguf, &model)?;
+    let text = files::read_text(&args.file)?;
     let tokens = tokenizer.encode(&text, true, false);
-    let mut session =
-        engine::session(&model, &engine, &args.engine, Some(CHUNK.min(model.spec.context_length)))?;
+    let mut session = engine::session(
+        &model,
+        &engine,
+        &args.engine,
+        Some(CHUNK.min(model.spec.context_length)),
+        verbosity,
+    )?;
     let n_ctx = session.options().n_ctx;
     if tokens.len() < n_ctx || n_ctx < 4 {
         let n = tokens.len();

@@ -3,12 +3,11 @@
 use super::CliError;
 use super::conversation::{self, Conversation, Printer};
 use super::engine::{self, Engine};
+use super::files;
 use super::options::{EngineArgs, ModelArg, PromptArgs, SampleArgs, StopArgs, Verbosity};
 use crate::chat::Message;
 use crate::generate::{Finish, Limits};
 use crate::model::Model;
-use crate::tokenizer::Tokenizer;
-use std::io::Read;
 
 /// Examples under `kinglet run --help`.
 pub const EXAMPLES: &str = "\
@@ -40,9 +39,6 @@ pub struct Args {
     pub engine: EngineArgs,
 }
 
-/// The longest prompt that is read from standard input, in bytes.
-const MAX_PROMPT: u64 = 64 << 20;
-
 /// Runs the verb.
 ///
 /// # Errors
@@ -51,10 +47,10 @@ pub fn run(args: &Args, verbosity: Verbosity) -> Result<(), CliError> {
     let engine = Engine::new(&args.engine)?;
     let gguf = engine::open(&args.model, verbosity)?;
     let model = Model::new(&gguf)?;
-    let tokenizer = Tokenizer::from_gguf(&gguf)?;
+    let tokenizer = engine::tokenizer(&gguf, &model)?;
     let prompt = match &args.prompt {
         Some(prompt) => prompt.clone(),
-        None => read_prompt()?,
+        None => files::read_stdin()?,
     };
     let template = conversation::template(&gguf, &tokenizer, &args.text)?;
     let ids = match &template {
@@ -66,7 +62,7 @@ pub fn run(args: &Args, verbosity: Verbosity) -> Result<(), CliError> {
             tokenizer.encode_chat(&template.render(&messages, true).map_err(CliError::input)?)
         }
     };
-    let session = engine::session(&model, &engine, &args.engine, None)?;
+    let session = engine::session(&model, &engine, &args.engine, None, verbosity)?;
     let mut conversation = Conversation::new(session, &engine, &tokenizer, &args.sample);
     let limits = Limits { max_tokens: args.stop.n.map(|n| n as usize), stop: &args.stop.stop };
     let mut printer = Printer::new(verbosity);
@@ -76,22 +72,4 @@ pub fn run(args: &Args, verbosity: Verbosity) -> Result<(), CliError> {
         printer.note("the context is full; raise --ctx for a longer answer");
     }
     Ok(())
-}
-
-fn read_prompt() -> Result<String, CliError> {
-    let mut bytes = Vec::new();
-    let read = std::io::stdin().lock().take(MAX_PROMPT + 1).read_to_end(&mut bytes);
-    read.map_err(|e| CliError::input(format!("cannot read the prompt from standard input: {e}")))?;
-    if bytes.len() as u64 > MAX_PROMPT {
-        return Err(CliError::input(format!(
-            "the prompt on standard input is longer than {MAX_PROMPT} bytes"
-        )));
-    }
-    let text = String::from_utf8(bytes);
-    text.map_err(|e| {
-        CliError::input(format!(
-            "the prompt on standard input is not UTF-8 at byte {}",
-            e.utf8_error().valid_up_to()
-        ))
-    })
 }

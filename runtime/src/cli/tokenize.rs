@@ -1,11 +1,11 @@
 //! `kinglet tokenize`: text to token ids and back.
 
 use super::CliError;
-use super::engine;
 use super::logits::parse_ids;
 use super::options::{ModelArg, Verbosity};
+use super::{engine, files};
 use crate::tokenizer::Tokenizer;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::PathBuf;
 
 /// Examples under `kinglet tokenize --help`.
@@ -47,15 +47,8 @@ pub fn run(args: &Args, verbosity: Verbosity) -> Result<(), CliError> {
     let tokenizer = Tokenizer::from_gguf(&gguf)?;
     let text = match (&args.text, &args.file) {
         (Some(text), _) => text.clone(),
-        (None, Some(file)) => {
-            std::fs::read_to_string(file).map_err(|e| CliError::input(format!("{}: {e}", file.display())))?
-        }
-        (None, None) => {
-            let mut text = String::new();
-            let read = std::io::stdin().lock().read_to_string(&mut text);
-            read.map_err(|e| CliError::input(format!("cannot read standard input: {e}")))?;
-            text
-        }
+        (None, Some(file)) => files::read_text(file)?,
+        (None, None) => files::read_stdin()?,
     };
     let line = if args.decode {
         let ids = parse_ids(&text).map_err(CliError::input)?;

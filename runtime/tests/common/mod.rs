@@ -128,6 +128,14 @@ impl Builder {
         self
     }
 
+    /// Names of all keys and tensors.
+    pub fn names(&self) -> (Vec<String>, Vec<String>) {
+        (
+            self.keys.iter().map(|k| k.0.clone()).collect(),
+            self.tensors.iter().map(|t| t.name.clone()).collect(),
+        )
+    }
+
     pub fn bytes(&self) -> Vec<u8> {
         let mut out = b"GGUF".to_vec();
         out.extend(3u32.to_le_bytes());
@@ -243,4 +251,43 @@ fn layers(b: &mut Builder, s: Sizes, formats: &[Format], gemma: bool) {
         b.matrix(&name("ffn_up"), s.ffn, s.dim, next());
         b.matrix(&name("ffn_down"), s.dim, s.ffn, next());
     }
+}
+
+/// Adds a byte-fallback vocabulary: unknown, begin, end, two chat tokens, 256 bytes, a space and the letters; `TOKENS` in all.
+pub fn with_tokenizer(b: &mut Builder) -> &mut Builder {
+    let mut tokens: Vec<String> =
+        ["<unk>", "<s>", "</s>", "<|im_start|>", "<|im_end|>"].map(str::to_owned).to_vec();
+    tokens.extend((0..256).map(|b| format!("<0x{b:02X}>")));
+    tokens.push("\u{2581}".to_owned());
+    tokens.extend(('a'..='z').map(String::from));
+    assert_eq!(tokens.len(), TOKENS);
+    // Unknown 2, control 3, byte 6, normal 1.
+    let kind = |i: usize| match i {
+        0 => 2,
+        1..=4 => 3,
+        5..=260 => 6,
+        _ => 1,
+    };
+    let types = (0..TOKENS).map(kind).collect();
+    b.key("tokenizer.ggml.model", Meta::Str("llama"));
+    b.key("tokenizer.ggml.tokens", Meta::Strings(tokens));
+    b.key("tokenizer.ggml.scores", Meta::F32s((0..TOKENS).map(|i| -(i as f32)).collect()));
+    b.key("tokenizer.ggml.token_type", Meta::I32s(types));
+    b.key("tokenizer.ggml.bos_token_id", Meta::U32(1)).key("tokenizer.ggml.eos_token_id", Meta::U32(2));
+    b.key("tokenizer.ggml.unknown_token_id", Meta::U32(0))
+        .key("tokenizer.ggml.add_bos_token", Meta::Bool(true))
+}
+
+/// Tokens of [`with_tokenizer`].
+pub const TOKENS: usize = 5 + 256 + 27;
+
+/// A ChatML template.
+pub const TEMPLATE: &str = "{{ bos_token }}{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n\
+    {% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+
+/// A model that can be talked with.
+pub fn talker() -> Builder {
+    let mut b = llama(Sizes { vocab: TOKENS, context: 512, ..TINY }, &[Format::Q8_0, Format::Q4_0]);
+    with_tokenizer(&mut b).key("tokenizer.chat_template", Meta::Str(TEMPLATE));
+    b
 }

@@ -1,0 +1,88 @@
+//! Input files of bounded size, and output files that are never seen half-written.
+
+use super::CliError;
+use std::fs::File;
+use std::io::{self, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+
+/// The longest text that a verb reads, in bytes.
+const MAX_TEXT: u64 = 1 << 30;
+
+/// The text in `path`.
+pub(super) fn read_text(path: &Path) -> Result<String, CliError> {
+    let name = path.display().to_string();
+    let file = File::open(path).map_err(|e| CliError::input(format!("{name}: {e}")))?;
+    text_of(file, &name)
+}
+
+/// The text on standard input.
+pub(super) fn read_stdin() -> Result<String, CliError> {
+    text_of(io::stdin().lock(), "standard input")
+}
+
+fn text_of(from: impl Read, name: &str) -> Result<String, CliError> {
+    let mut bytes = Vec::new();
+    from.take(MAX_TEXT + 1).read_to_end(&mut bytes).map_err(|e| CliError::input(format!("{name}: {e}")))?;
+    if bytes.len() as u64 > MAX_TEXT {
+        return Err(CliError::input(format!("{name}: longer than {} MiB", MAX_TEXT >> 20)));
+    }
+    String::from_utf8(bytes).map_err(|e| {
+        let at = e.utf8_error().valid_up_to();
+        CliError::input(format!("{name}: not UTF-8 text (byte {at} is the first that is wrong)"))
+    })
+}
+
+/// A file that appears under its name only when it is complete.
+pub(super) struct NewFile {
+    path: PathBuf,
+    /// Where it is until then; `None` for a pipe or a device, which is written to as it is.
+    part: Option<PathBuf>,
+    file: BufWriter<File>,
+}
+
+impl NewFile {
+    pub(super) fn create(path: &Path) -> Result<NewFile, CliError> {
+        let failed = |e: io::Error| CliError::failure(format!("cannot write {}: {e}", path.display()));
+        let special = path.metadata().is_ok_and(|m| !m.is_file());
+        let part = (!special).then(|| {
+            let mut name = path.file_name().unwrap_or_default().to_owned();
+            name.push(format!(".{}.part", std::process::id()));
+            path.with_file_name(name)
+        });
+        let file = match &part {
+            Some(part) => File::create(part),
+            None => File::options().write(true).open(path),
+        };
+        Ok(NewFile { path: path.to_owned(), file: BufWriter::new(file.map_err(failed)?), part })
+    }
+
+    /// Gives the file its name.
+    pub(super) fn finish(mut self) -> Result<(), CliError> {
+        let done = self.file.flush().and_then(|()| match &self.part {
+            Some(part) => std::fs::rename(part, &self.path),
+            None => Ok(()),
+        });
+        done.map_err(|e| CliError::failure(format!("cannot write {}: {e}", self.path.display())))?;
+        self.part = None;
+        Ok(())
+    }
+}
+
+impl Write for NewFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Drop for NewFile {
+    fn drop(&mut self) {
+        if let Some(part) = &self.part {
+            // It was not finished, so what there is of it is of no use; failing to remove it is not worth a second error.
+            let _ = std::fs::remove_file(part);
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! The verbs that run a model, on a tiny one: what they print, where, and that it does not depend on how they are run.
+
+mod common;
+mod support;
+
+use common::talker;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use support::{Folder, own_program};
+
+fn kinglet(args: &[&str]) -> Command {
+    let mut command = own_program(env!("CARGO_BIN_EXE_kinglet").as_ref());
+    command.args(args).env_remove("KINGLET_TIER").stdin(Stdio::null());
+    command
+}
+
+#[track_caller]
+fn ok(args: &[&str]) -> Vec<u8> {
+    let out: Output = kinglet(args).output().unwrap();
+    assert_eq!(out.status.code(), Some(0), "{args:?}: {}", String::from_utf8_lossy(&out.stderr));
+    out.stdout
+}
+
+#[track_caller]
+fn text(args: &[&str]) -> String {
+    String::from_utf8(ok(args)).unwrap()
+}
+
+/// A folder with a model, and the model's path.
+fn model(name: &str) -> (Folder, String) {
+    let folder = Folder::new(name);
+    let path = folder.write("talker.gguf", &talker().bytes()).to_str().unwrap().to_owned();
+    (folder, path)
+}
+
+#[test]
+fn the_same_text_however_it_is_run() {
+    let (_folder, m) = model("verbs-same");
+    let base = text(&["run", &m, "--temp", "0", "-n", "24", "hello world"]);
+    assert!(base.ends_with('\n') && !base.contains('\u{1b}'));
+    for more in
+        [["-t", "1"], ["-t", "3"], ["--batch", "1"], ["--batch", "7"], ["--tier", "scalar"], ["--seed", "9"]]
+    {
+        let args = [&["run", &m, "--temp", "0", "-n", "24", "hello world"], &more[..]].concat();
+        assert_eq!(text(&args), base, "{more:?}");
+    }
+    let seeded = |seed, threads| {
+        text(&["run", &m, "--seed", seed, "-t", threads, "--temp", "1.5", "-n", "24", "hello"])
+    };
+    assert_eq!(seeded("5", "1"), seeded("5", "2"));
+    assert_ne!(seeded("5", "1"), seeded("6", "1"));
+}
+
+#[test]
+fn a_prompt_comes_from_standard_input_too() {
+    use std::io::Write;
+    let (_folder, m) = model("verbs-stdin");
+    let mut child = kinglet(&["run", &m, "--temp", "0", "-n", "9"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(b"hello world").unwrap();
+    let out = child.wait_with_output().unwrap();
+    assert_eq!(out.stdout, ok(&["run", &m, "--temp", "0", "-n", "9", "hello world"]));
+}
+
+#[test]
+fn generation_ends_where_it_should() {
+    let (_folder, m) = model("verbs-stop");
+    let raw = |more: &[&str]| text(&[&["run", &m, "--raw", "--temp", "0", "hello"], more].concat());
+    let long = raw(&["-n", "60"]);
+    let short = raw(&["-n", "10"]);
+    assert!(long.starts_with(short.trim_end_matches('\n')) && long.len() > short.len());
+    // Stop at a text that is known to come.
+    let body = long.trim_end_matches('\n');
+    let (at, stop) =
+        body.char_indices().nth(5).map(|(i, c)| (body.find(c).unwrap().min(i), c.to_string())).unwrap();
+    assert_eq!(raw(&["-n", "60", "--stop", &stop]).trim_end_matches('\n'), &body[..at]);
+    // The context ends it as well.
+    let out = kinglet(&["run", &m, "--raw", "--temp", "0", "--ctx", "20", "hello"]).output().unwrap();
+    assert_eq!(out.status.code(), Some(0));
+    assert!(String::from_utf8(out.stderr).unwrap().contains("the context is full"));
+}
+
+#[test]
+fn a_closed_pipe_ends_quietly() {
+    let (_folder, m) = model("verbs-pipe");
+    let mut child = kinglet(&["run", &m, "--raw", "--temp", "0", "x"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let out = child.wait_with_output().unwrap();
+    assert_eq!((out.status.code(), String::from_utf8(out.stderr).unwrap()), (Some(0), String::new()));
+}
+
+#[test]
+fn logits_are_the_same_bits() {
+    let (folder, m) = model("verbs-logits");
+    let ids = folder.write(
+        "ids.json",
+        text(&["tokenize", &m, "some words to look at, more than seven of them"]).as_bytes(),
+    );
+    let n: Vec<u32> = serde_json::from_slice(&std::fs::read(&ids).unwrap()).unwrap();
+    let run = |more: &[&str]| {
+        let out = folder.join("out.f32");
+        let args = ["logits", &m, "--tokens", ids.to_str().unwrap(), "--out", out.to_str().unwrap()];
+        ok(&[&args, more].concat());
+        std::fs::read(out).unwrap()
+    };
+    let base = run(&[]);
+    assert_eq!(base.len(), n.len() * common::TOKENS * 4);
+    for more in [["--batch", "1"], ["--batch", "7"], ["-t", "3"], ["--tier", "scalar"], ["--ctx", "100"]] {
+        assert!(run(&more) == base, "{more:?}");
+    }
+    assert!(run(&["--kv", "f32"]) != base && run(&["--kv", "q8_0"]) != base);
+    assert_eq!(support::files(&folder.join("")), ["ids.json", "out.f32", "talker.gguf"]);
+    // A device is written to, not replaced.
+    ok(&["logits", &m, "--tokens", ids.to_str().unwrap(), "--out", "/dev/null"]);
+    assert!(!Path::new("/dev/null").metadata().unwrap().is_file());
+}
+
+#[test]
+fn tokenize_goes_there_and_back() {
+    let (folder, m) = model("verbs-tokenize");
+    let ids = text(&["tokenize", &m, "hello <|im_end|> é"]);
+    let parsed: Vec<u32> = serde_json::from_str(&ids).unwrap();
+    assert!(parsed[0] == 1 && parsed.contains(&4));
+    // As in llama.cpp, what follows a special token gets the space that begins a text.
+    assert_eq!(text(&["tokenize", &m, "--decode", &ids]), "<s>hello <|im_end|>  é\n");
+    let round = text(&["tokenize", &m, "one two é"]);
+    assert_eq!(text(&["tokenize", &m, "--decode", &round]), "<s>one two é\n");
+    let plain: Vec<u32> =
+        serde_json::from_str(&text(&["tokenize", &m, "--no-bos", "--no-special", "hello <|im_end|> é"]))
+            .unwrap();
+    assert!(!plain.contains(&1) && !plain.contains(&4));
+    let file = folder.write("text.txt", "hello <|im_end|> é".as_bytes());
+    assert_eq!(text(&["tokenize", &m, "--file", file.to_str().unwrap()]), ids);
+}
+
+#[test]
+fn perplexity_closes_with_its_estimate() {
+    let (folder, m) = model("verbs-ppl");
+    let file = folder.write("text.txt", "the quick brown fox ".repeat(40).as_bytes());
+    let said = text(&["perplexity", &m, "--file", file.to_str().unwrap(), "--ctx", "64", "--chunks", "3"]);
+    let last = said.lines().last().unwrap();
+    let value = last.strip_prefix("Final estimate: PPL = ").unwrap().split(' ').next().unwrap();
+    assert!(value.parse::<f64>().unwrap() > 1.0, "{said}");
+    assert!(said.contains("[3]") && !said.contains("[4]"));
+    let again = text(&[
+        "-q",
+        "perplexity",
+        &m,
+        "--file",
+        file.to_str().unwrap(),
+        "--ctx",
+        "64",
+        "--chunks",
+        "3",
+        "--batch",
+        "5",
+    ]);
+    assert_eq!(again.trim_end(), last);
+}
+
+#[test]
+fn bench_speaks_llama_benchs_language() {
+    let (_folder, m) = model("verbs-bench");
+    let json = text(&["bench", &m, "-p", "16", "-n", "4", "-r", "2", "--json"]);
+    let records: serde_json::Value = serde_json::from_str(&json).unwrap();
+    for (i, (prompt, generate)) in [(16, 0), (0, 4)].into_iter().enumerate() {
+        let r = &records[i];
+        assert_eq!((r["n_prompt"].as_u64(), r["n_gen"].as_u64()), (Some(prompt), Some(generate)));
+        assert_eq!(r["samples_ts"].as_array().unwrap().len(), 2);
+        assert!(r["avg_ts"].as_f64().unwrap() > 0.0 && r["model_size"].as_u64().unwrap() > 0);
+    }
+    let table = text(&["bench", &m, "-p", "16", "-n", "0", "-r", "1"]);
+    assert!(table.contains("pp16") && !table.contains("tg"), "{table}");
+    assert_eq!(kinglet(&["bench", &m, "-p", "0", "-n", "0"]).output().unwrap().status.code(), Some(2));
+}
+
+#[test]
+fn cpu_and_verify_know_this_machine() {
+    let cpu: serde_json::Value = serde_json::from_str(&text(&["cpu", "--json"])).unwrap();
+    let chosen = cpu["chosen"].as_str().unwrap();
+    let usable = |t: &serde_json::Value| t["usable"].as_bool().unwrap();
+    assert!(cpu["tiers"].as_array().unwrap().iter().any(|t| t["tier"] == chosen && usable(t)));
+    assert!(cpu["read_bandwidth"][0]["gb_per_s"].as_f64().unwrap() > 0.0);
+    let verified = text(&["verify"]);
+    for t in cpu["tiers"].as_array().unwrap() {
+        let line = verified.lines().find(|l| l.starts_with(t["tier"].as_str().unwrap())).unwrap();
+        assert!(line.contains(if usable(t) { "ok: " } else { "NOT RUN: " }), "{line}");
+    }
+}
