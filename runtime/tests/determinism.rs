@@ -1,7 +1,7 @@
 //! Law 1: the logits of a model are the same bits over tiers, threads, batch sizes and chunkings of the prompt, and on every
 //! architecture: the hashes below are checked on x86-64 and on aarch64.
 //!
-//! `KINGLET_EMULATED=1` takes fewer combinations, never fewer positions.
+//! `KINGLET_EMULATED=1` takes one combination, on all positions.
 
 mod common;
 
@@ -54,10 +54,12 @@ fn check(name: &str, bytes: Vec<u8>, kv: KvType, golden: u64) {
     let gguf = Gguf::from_bytes(bytes).unwrap();
     let model = Model::new(&gguf).unwrap();
     let required = std::env::var("KINGLET_REQUIRE_TIERS").unwrap_or_default();
-    let quick = std::env::var_os("KINGLET_EMULATED").is_some();
+    let emulated = std::env::var_os("KINGLET_EMULATED").is_some();
     let mut settings = Vec::new();
     for tier in Tier::ALL.iter().copied() {
         match tier.check() {
+            // An emulator is slow, and the kernels' own tests have compared its tiers.
+            Ok(()) if emulated => {}
             Ok(()) => settings.push(Setting { tier, threads: 2, batch: 512, pieces: POSITIONS }),
             Err(why) => {
                 assert!(!required.split(',').any(|r| r == tier.name()), "required tier: {why}");
@@ -76,7 +78,7 @@ fn check(name: &str, bytes: Vec<u8>, kv: KvType, golden: u64) {
         (2, 64, 5),
     ];
     let some = [(3, 64, 100)];
-    for &(threads, batch, pieces) in if quick { &some[..] } else { &all[..] } {
+    for &(threads, batch, pieces) in if emulated { &some[..] } else { &all[..] } {
         settings.push(Setting { tier, threads, batch, pieces });
     }
     for s in settings {
