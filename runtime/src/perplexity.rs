@@ -62,6 +62,6 @@ mod tests {
     #[test]
     fn of_a_uniform_distribution() {
         let nll = super::negative_log_likelihood(&[2.0; 8], 3);
-        assert!((nll - libm::log(8.0)).abs() < 1e-12);
+        approx::assert_relative_eq!(nll, libm::log(8.0), max_relative = 1e-12);
     }
 }

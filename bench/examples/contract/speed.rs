@@ -21,7 +21,8 @@ fn median(mut x: Vec<f64>) -> f64 {
 
 /// Median seconds of each variant, and the median of the ratios first / second of the same round.
 fn duel(a: &mut dyn FnMut(), b: &mut dyn FnMut()) -> (f64, f64, f64) {
-    (a(), b());
+    a();
+    b();
     let rounds: Vec<(f64, f64)> = (0..ROUNDS).map(|_| (seconds(a), seconds(b))).collect();
     let of = |f: fn(&(f64, f64)) -> f64| median(rounds.iter().map(f).collect());
     (of(|r| r.0), of(|r| r.1), of(|r| r.0 / r.1))
