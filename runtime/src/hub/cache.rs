@@ -50,7 +50,14 @@ pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 
 /// Held while a model is fetched or removed, so that two processes never write the same file.
 #[derive(Debug)]
-pub(super) struct Lock(#[allow(dead_code, reason = "held, and released when it is dropped")] File);
+pub(super) struct Lock(File);
+
+impl Drop for Lock {
+    /// Closing the file is not enough: a program that another thread is starting may hold a copy for a moment.
+    fn drop(&mut self) {
+        let _ = self.0.unlock();
+    }
+}
 
 fn lock_file(home: &Path, key: &str) -> Result<(PathBuf, File)> {
     let dir = home.join("locks");
