@@ -182,6 +182,22 @@ fn bench_speaks_llama_benchs_language() {
 }
 
 #[test]
+fn inspect_says_whether_it_will_run() {
+    let (folder, m) = model("verbs-inspect");
+    assert!(text(&["inspect", &m]).contains("nothing: all of it can be used"));
+    for (name, model, why) in [
+        ("extra", talker().vector("blk.0.ffn_gate_inp.weight", 8, 0.0).bytes(), "blk.0.ffn_gate_inp.weight"),
+        ("runes", talker().set("tokenizer.ggml.model", Some(common::Meta::Str("runes"))).bytes(), "runes"),
+        ("mute", talker().set("tokenizer.ggml.model", None).bytes(), "no tokenizer"),
+    ] {
+        let path = folder.write(name, &model);
+        let json: serde_json::Value =
+            serde_json::from_str(&text(&["inspect", path.to_str().unwrap(), "--json"])).unwrap();
+        assert!(json["unsupported"][0].as_str().unwrap().contains(why), "{json}");
+    }
+}
+
+#[test]
 fn cpu_and_verify_know_this_machine() {
     let cpu: serde_json::Value = serde_json::from_str(&text(&["cpu", "--json"])).unwrap();
     let chosen = cpu["chosen"].as_str().unwrap();

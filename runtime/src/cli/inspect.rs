@@ -2,9 +2,11 @@
 
 use super::options::{ModelArg, Verbosity};
 use super::{CliError, model_path, output};
+use crate::chat::Template;
 use crate::gguf::{Array, Gguf, Kind, TensorInfo, Value};
 use crate::hub::megabytes;
-use crate::model::arch;
+use crate::model::{Model, arch};
+use crate::tokenizer::Tokenizer;
 use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -61,6 +63,28 @@ pub fn unsupported(model: &Gguf) -> Vec<String> {
         let first = names.first().copied().unwrap_or_default();
         let more = if names.len() > 1 { format!(" and {} more", names.len() - 1) } else { String::new() };
         lines.push(format!("tensor type {} of `{first}`{more} is not known", type_name(ggml_type)));
+    }
+    if lines.is_empty() {
+        // Then the decoder itself can say: the first key or tensor that is missing, wrong or left over.
+        let file = format!("{}: ", model.file());
+        let mut say = |e: String| lines.push(e.strip_prefix(&file).unwrap_or(&e).to_owned());
+        if let Err(e) = Model::new(model) {
+            say(e.to_string());
+        }
+        let tokenizer = model.string("tokenizer.ggml.model").ok().flatten();
+        match tokenizer {
+            None | Some("no_vocab") => {
+                say("there is no tokenizer in it: only `logits` and `bench` can run it".to_owned())
+            }
+            Some(_) => match Tokenizer::from_gguf(model) {
+                Err(e) => say(e.to_string()),
+                Ok(tokenizer) => {
+                    if let Err(e) = Template::from_gguf(model, &tokenizer) {
+                        say(e.to_string());
+                    }
+                }
+            },
+        }
     }
     lines
 }
