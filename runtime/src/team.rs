@@ -85,9 +85,13 @@ impl Crew<'_> {
     /// Calls `f(worker, i)` for every `i < chunks`, each once, on any thread, and returns when all are done. `worker` is
     /// below [`Crew::threads`], and no two calls with the same worker run at the same time.
     pub fn for_each(&self, chunks: usize, f: impl Fn(usize, usize) + Sync) {
-        match self.shared {
-            Some(shared) if chunks > 1 => shared.run(chunks, &f),
-            _ => (0..chunks).for_each(|i| f(0, i)),
+        let Some(shared) = self.shared.filter(|_| chunks > 1) else {
+            return (0..chunks).for_each(|i| f(0, i));
+        };
+        // As many at a time as a ticket can count.
+        let most = Ticket::FIELD as usize;
+        for start in (0..chunks).step_by(most) {
+            shared.run(most.min(chunks - start), &|worker, i| f(worker, start + i));
         }
     }
 
@@ -169,7 +173,7 @@ impl Drop for DoneOnDrop<'_> {
 
 impl Shared {
     fn run(&self, chunks: usize, f: &(dyn Fn(usize, usize) + Sync)) {
-        assert!(chunks as u64 <= Ticket::FIELD, "too many chunks");
+        debug_assert!(chunks as u64 <= Ticket::FIELD, "too many chunks");
         // SAFETY: the lifetime is erased only until this function returns, after every chunk is done.
         let job = unsafe { std::mem::transmute::<*const (dyn Fn(usize, usize) + Sync + '_), Job>(f) };
         // SAFETY: no chunk is claimed: the previous `run` waited for all of its chunks.
@@ -257,7 +261,7 @@ mod tests {
         for threads in 1..=4 {
             let team = Team::new(threads).unwrap();
             team.region(|crew| {
-                for chunks in (0..40).chain([1000]) {
+                for chunks in (0..40).chain([1000, (1 << 20) + 5]) {
                     let counts: Vec<AtomicUsize> = (0..chunks).map(|_| AtomicUsize::new(0)).collect();
                     crew.for_each(chunks, |worker, i| {
                         assert!(worker < threads);
