@@ -55,6 +55,12 @@ fn check(name: &str, bytes: Vec<u8>, kv: KvType, golden: u64) {
     let model = Model::new(&gguf).unwrap();
     let required = std::env::var("KINGLET_REQUIRE_TIERS").unwrap_or_default();
     let emulated = std::env::var_os("KINGLET_EMULATED").is_some();
+    if emulated && Tier::usable() == [Tier::Scalar] && name != "llama f16" {
+        println!(
+            "{name}: NOT RUN: the scalar tier in an emulator takes minutes; it runs natively on every machine"
+        );
+        return;
+    }
     let mut settings = Vec::new();
     for tier in Tier::ALL.iter().copied() {
         match tier.check() {
@@ -77,7 +83,7 @@ fn check(name: &str, bytes: Vec<u8>, kv: KvType, golden: u64) {
         (3, 512, 300),
         (2, 64, 5),
     ];
-    let some = [(3, 64, 100)];
+    let some = [(2, 64, 100)];
     for &(threads, batch, pieces) in if emulated { &some[..] } else { &all[..] } {
         settings.push(Setting { tier, threads, batch, pieces });
     }
