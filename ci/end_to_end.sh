@@ -16,16 +16,21 @@ PROMPT='Explain in two sentences why the sky is blue.'
 TEXT='The kinglet is the smallest bird of its forest, and it beats its wings faster than any other: 1, 2, 3, 4 …'
 failed=0
 
-# expect NAME ACTUAL: compares the file ACTUAL with ci/expected/NAME.
-expect() {
-  if [[ $update == yes ]]; then cp "$2" "ci/expected/$1"; fi
-  if cmp -s "$2" "ci/expected/$1"; then
+# same WHAT ACTUAL EXPECTED: compares two files.
+same() {
+  if cmp -s "$2" "$3"; then
     echo "ok: $1"
   else
     echo "DIFFERS: $1"
-    diff "ci/expected/$1" "$2" | head -20 || true
+    diff "$3" "$2" | head -20 || true
     failed=1
   fi
+}
+
+# expect NAME ACTUAL: compares the file ACTUAL with ci/expected/NAME.
+expect() {
+  if [[ $update == yes ]]; then cp "$2" "ci/expected/$1"; fi
+  same "$1" "$2" "ci/expected/$1"
 }
 
 # logits_hash OPTION... : SHA-256 of the logits after each token of TEXT, as "${program[@]}" computes them.
@@ -67,7 +72,20 @@ if [[ -z ${KINGLET_NO_AARCH64:-} ]]; then
   # The same words as far as they go.
   head -c "$(($(stat -c %s "$tmp/text") - 1))" "ci/expected/${model/:/-}.text" >"$tmp/start"
   echo >>"$tmp/start"
-  cmp "$tmp/text" "$tmp/start" && echo "ok: the same text"
+  same "the first words" "$tmp/text" "$tmp/start"
+  heading "end to end: pages of 4, 16 and 64 KiB"
+  for model in reference/fixtures/smollm2-q-q4_1/model.gguf reference/fixtures/llama-tinyllama/model.gguf; do
+    cp "$(dirname "$model")/tokens.json" "$tmp/ids.json"
+    arm=("${program[@]}")
+    program=("$kinglet")
+    logits_hash >"$tmp/expected"
+    for page in 4096 16384 65536; do
+      program=(qemu-aarch64 -p $page "${arm[@]:1}")
+      logits_hash >"$tmp/hash"
+      same "$model with pages of $page bytes" "$tmp/hash" "$tmp/expected"
+    done
+    program=("${arm[@]}")
+  done
 fi
 finish
 ((failed == 0)) || die "results differ from ci/expected"

@@ -14,8 +14,10 @@ macro_rules! each {
 }
 
 #[rustfmt::skip]
+#[allow(clippy::undocumented_unsafe_blocks, reason = "one argument for all blocks, at the top of the impl")]
 #[allow(unused_unsafe, reason = "some intrinsics are safe where NEON is statically enabled")]
 impl Lanes for Q4 {
+    // SAFETY (every block in this impl): NEON is part of the aarch64 baseline; the caller has pointers to 16 values.
     #[inline(always)] unsafe fn splat(x: f32) -> Self { each!(|_i| vdupq_n_f32(x)) }
     #[inline(always)] unsafe fn load(p: *const f32) -> Self { each!(|i| vld1q_f32(p.add(4 * i))) }
     #[inline(always)]
