@@ -84,6 +84,9 @@ impl Crew<'_> {
 
     /// Calls `f(worker, i)` for every `i < chunks`, each once, on any thread, and returns when all are done. `worker` is
     /// below [`Crew::threads`], and no two calls with the same worker run at the same time.
+    ///
+    /// # Panics
+    /// When `f` panics, and when `f` itself starts an operation of the crew.
     pub fn for_each(&self, chunks: usize, f: impl Fn(usize, usize) + Sync) {
         let Some(shared) = self.shared.filter(|_| chunks > 1) else {
             return (0..chunks).for_each(|i| f(0, i));
@@ -141,17 +144,20 @@ struct Shared {
     ticket: AtomicU64,
     done: AtomicUsize,
     quit: AtomicBool,
+    /// Set while an operation runs: there is one job at a time.
+    busy: AtomicBool,
     job: UnsafeCell<Option<Job>>,
 }
 
 impl Default for Shared {
     fn default() -> Self {
         let (ticket, done) = (AtomicU64::new(0), AtomicUsize::new(0));
-        Shared { ticket, done, quit: AtomicBool::new(false), job: UnsafeCell::new(None) }
+        let (quit, busy) = (AtomicBool::new(false), AtomicBool::new(false));
+        Shared { ticket, done, quit, busy, job: UnsafeCell::new(None) }
     }
 }
 
-// SAFETY: `job` is written only by `run`, while no chunk is claimed, and read only by a thread that has claimed a
+// SAFETY: `job` is written only by `run`, of which `busy` lets one run at a time, while no chunk is claimed, and read only by a thread that has claimed a
 // chunk of the operation it belongs to; `run` does not return before every claimed chunk is done. The claim
 // (acquire) reads the ticket that was published (release) after `job` was written.
 unsafe impl Sync for Shared {}
@@ -174,6 +180,7 @@ impl Drop for DoneOnDrop<'_> {
 impl Shared {
     fn run(&self, chunks: usize, f: &(dyn Fn(usize, usize) + Sync)) {
         debug_assert!(chunks as u64 <= Ticket::FIELD, "too many chunks");
+        assert!(!self.busy.swap(true, Ordering::Acquire), "an operation of a crew cannot start another");
         // SAFETY: the lifetime is erased only until this function returns, after every chunk is done.
         let job = unsafe { std::mem::transmute::<*const (dyn Fn(usize, usize) + Sync + '_), Job>(f) };
         // SAFETY: no chunk is claimed: the previous `run` waited for all of its chunks.
@@ -231,6 +238,7 @@ impl Drop for WaitOnDrop<'_> {
         while self.0.done.load(Ordering::Acquire) < self.1 {
             pause(&mut idle);
         }
+        self.0.busy.store(false, Ordering::Release);
     }
 }
 
@@ -282,6 +290,16 @@ mod tests {
             crew.for_each_owned(parts, |_, (i, part)| part.iter_mut().for_each(|x| *x += i + 1));
         });
         assert!(out.iter().enumerate().all(|(i, x)| *x == i / 7 + 1));
+    }
+
+    #[test]
+    fn an_operation_cannot_start_another() {
+        let team = Team::new(2).unwrap();
+        let nested = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            team.region(|crew| crew.for_each(4, |_, _| crew.for_each(4, |_, _| {})));
+        }));
+        assert!(nested.is_err());
+        team.region(|crew| crew.for_each(4, |_, _| {}));
     }
 
     #[test]
