@@ -47,6 +47,8 @@ impl Table {
             Tier::Scalar => Some(&crate::scalar::TABLE),
             #[cfg(target_arch = "x86_64")]
             Tier::Avx2 => Some(&crate::x86_64::avx2::TABLE),
+            #[cfg(target_arch = "x86_64")]
+            Tier::AvxVnni => Some(&crate::x86_64::avx_vnni::TABLE),
             #[cfg(target_arch = "aarch64")]
             Tier::Neon => Some(&crate::aarch64::neon::TABLE),
             _ => None,

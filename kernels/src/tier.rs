@@ -17,19 +17,22 @@ pub enum Tier {
     Scalar,
     /// x86-64 with AVX2, FMA and F16C (Haswell, Zen and later).
     Avx2,
+    /// [`Tier::Avx2`] and AVX-VNNI: the 256-bit, VEX encoded `vpdpbusd` (Alder Lake, Sapphire Rapids, Zen 5 and later).
+    AvxVnni,
     /// ARMv8.0 with NEON only: no dotprod, fp16 or LSE (Raspberry Pi 3 and 4, Cortex-A53/A72).
     Neon,
 }
 
 impl Tier {
     /// Every tier, slowest first within an architecture.
-    pub const ALL: &'static [Tier] = &[Tier::Scalar, Tier::Avx2, Tier::Neon];
+    pub const ALL: &'static [Tier] = &[Tier::Scalar, Tier::Avx2, Tier::AvxVnni, Tier::Neon];
 
     /// The name used by `KINGLET_TIER`, `--tier`, logs and benches.
     pub const fn name(self) -> &'static str {
         match self {
             Tier::Scalar => "scalar",
             Tier::Avx2 => "avx2",
+            Tier::AvxVnni => "avx_vnni",
             Tier::Neon => "neon",
         }
     }
@@ -41,7 +44,8 @@ impl Tier {
     pub fn check(self) -> Result<(), Error> {
         let why = match self {
             Tier::Scalar => return Ok(()),
-            Tier::Avx2 => missing_avx2(),
+            Tier::Avx2 => missing_x86(false),
+            Tier::AvxVnni => missing_x86(true),
             Tier::Neon => missing_neon(),
         };
         match why {
@@ -101,18 +105,19 @@ impl FromStr for Tier {
 }
 
 #[cfg(target_arch = "x86_64")]
-fn missing_avx2() -> Option<String> {
+fn missing_x86(vnni: bool) -> Option<String> {
     let have = [
         ("avx2", std::is_x86_feature_detected!("avx2")),
         ("fma", std::is_x86_feature_detected!("fma")),
         ("f16c", std::is_x86_feature_detected!("f16c")),
+        ("avxvnni", !vnni || std::is_x86_feature_detected!("avxvnni")),
     ];
     let missing: Vec<&str> = have.iter().filter(|(_, have)| !have).map(|(name, _)| *name).collect();
     (!missing.is_empty()).then(|| format!("the CPU or the operating system lacks {}", missing.join(", ")))
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-fn missing_avx2() -> Option<String> {
+fn missing_x86(_vnni: bool) -> Option<String> {
     Some("this is not an x86-64 CPU".to_owned())
 }
 

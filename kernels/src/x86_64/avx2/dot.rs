@@ -37,6 +37,24 @@ impl<const N: usize> Columns<N> {
     }
 }
 
+/// How 4 unsigned codes times 4 signed activations are summed per dword: all in which the 256-bit tiers differ.
+pub(crate) trait Dot {
+    /// `vpdpbusd` (AVX-VNNI) instead of `vpmaddubsw`; the CPU must have it.
+    const VNNI: bool;
+}
+
+/// `vpmaddubsw` and `vpmaddwd`.
+pub(crate) struct Avx2;
+impl Dot for Avx2 {
+    const VNNI: bool = false;
+}
+
+/// `vpdpbusd`, VEX encoded.
+pub(crate) struct AvxVnni;
+impl Dot for AvxVnni {
+    const VNNI: bool = true;
+}
+
 /// `N` accumulators for each of `R` tiles.
 pub(crate) type Acc<const R: usize, const N: usize> = [[__m256; N]; R];
 
@@ -46,7 +64,7 @@ pub(crate) type Acc<const R: usize, const N: usize> = [[__m256; N]; R];
 /// AVX2 and FMA; each of `tiles` points to `groups` tiles, `x` to as many groups of activations, none of them -128.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(crate) unsafe fn accumulate<C: Codes, const R: usize, const N: usize>(
+pub(crate) unsafe fn accumulate<D: Dot, C: Codes, const R: usize, const N: usize>(
     acc: &mut Acc<R, N>,
     tiles: [*const Tile; R],
     x: &Columns<N>,
@@ -56,7 +74,7 @@ pub(crate) unsafe fn accumulate<C: Codes, const R: usize, const N: usize>(
         // SAFETY: g < groups.
         unsafe {
             let tiles = tiles.map(|t| &*t.add(g));
-            let isum = isum::<C, R, N>(tiles, x, g);
+            let isum = isum::<D, C, R, N>(tiles, x, g);
             for c in 0..N {
                 let dx = _mm256_set1_ps(*x.d[c].add(g));
                 for r in 0..R {
@@ -74,7 +92,7 @@ pub(crate) unsafe fn accumulate<C: Codes, const R: usize, const N: usize>(
 /// As [`accumulate`].
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn isum<C: Codes, const R: usize, const N: usize>(
+unsafe fn isum<D: Dot, C: Codes, const R: usize, const N: usize>(
     tiles: [&Tile; R],
     x: &Columns<N>,
     g: usize,
@@ -86,6 +104,54 @@ unsafe fn isum<C: Codes, const R: usize, const N: usize>(
         // SAFETY: j < 8, so these 4 bytes are within the 32 activations of group g.
         unsafe { _mm256_set1_epi32(x.q[c].add(32 * g + 4 * j).cast::<i32>().read_unaligned()) }
     };
+
+    if D::VNNI {
+        // Exact in i32: no product of 4 codes below 256 saturates. Signed codes become w + 128.
+        let offset = if C::SIGNED {
+            128
+        } else if C::OFFSET_LOG2 > 0 {
+            1 << C::OFFSET_LOG2
+        } else {
+            0
+        };
+        let mut halves = [zero; 2];
+        for c in 0..N {
+            for r in 0..R {
+                if offset == 0 {
+                } else if C::SUB_SCALES {
+                    for h in 0..2 {
+                        // SAFETY: the half sums of group g.
+                        let sum = unsafe { i32::from(*x.sums[c].add(2 * g + h)) };
+                        halves[h][r][c] = _mm256_set1_epi32(-offset * sum);
+                    }
+                } else {
+                    halves[0][r][c] = _mm256_madd_epi16(_mm256_set1_epi16(-offset as i16), sums(c));
+                }
+            }
+        }
+        for j in 0..8 {
+            let h = if C::SUB_SCALES { j / 4 } else { 0 };
+            for c in 0..N {
+                let xj = activations(c, j);
+                for r in 0..R {
+                    let w = tiles[r].codes[j];
+                    let w = if C::SIGNED { _mm256_xor_si256(w, _mm256_set1_epi8(-128)) } else { w };
+                    dpbusd(&mut halves[h][r][c], w, xj);
+                }
+            }
+        }
+        if C::SUB_SCALES {
+            for c in 0..N {
+                for r in 0..R {
+                    // The pairs (s, s) of i16, widened.
+                    let s = tiles[r].s.map(|s| _mm256_srai_epi32::<16>(s));
+                    let low = _mm256_mullo_epi32(halves[0][r][c], s[0]);
+                    halves[0][r][c] = _mm256_add_epi32(low, _mm256_mullo_epi32(halves[1][r][c], s[1]));
+                }
+            }
+        }
+        return halves[0];
+    }
 
     let mut total = zero;
     // The offset of the codes, `- OFFSET * (sum_0 + sum_1)`, starts the sums. With all 8 products in one i16 it fits in
@@ -133,6 +199,20 @@ unsafe fn isum<C: Codes, const R: usize, const N: usize>(
         }
     }
     total
+}
+
+/// `sum += w * x`: 4 unsigned bytes of `w` times 4 signed ones of `x` per dword.
+///
+/// Assembler, so that it inlines into the code that both tiers share, which is compiled for AVX2 alone; reached only
+/// where [`Dot::VNNI`]. It pins `sum` to a register as [`pin`] does.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn dpbusd(sum: &mut __m256i, w: __m256i, x: __m256i) {
+    // SAFETY: registers only; the tier's table is handed out only where the CPU has AVX-VNNI.
+    unsafe {
+        std::arch::asm!("{{vex}} vpdpbusd {}, {}, {}", inout(ymm_reg) * sum, in(ymm_reg) w, in(ymm_reg) x,
+            options(pure, nomem, nostack, preserves_flags));
+    }
 }
 
 /// Keeps `v` in a register here, between what comes before and after, at no cost.

@@ -1,10 +1,10 @@
-//! GEMV and GEMM of the `avx2` tier, written once for all formats (contract section 2).
+//! GEMV and GEMM of the `avx2` and `avx_vnni` tiers, written once for all formats (contract section 2).
 //!
 //! *GEMV* (few columns): each block of 8 rows is unpacked to tiles and used at once, with the next 8 rows prefetched
 //! line by line. *GEMM* (many columns): a panel of 16 rows is unpacked into caller-provided scratch that stays in
 //! cache, and every 4 columns run over it. Both do the arithmetic of [`super::dot`], so they return the same bits.
 
-use super::dot::{Acc, Columns, accumulate, accumulate_mins};
+use super::dot::{Acc, Columns, Dot, accumulate, accumulate_mins};
 use super::tile::{Codes, Tile, TileFormat};
 use crate::format::{GROUP, Mins};
 use crate::matrix::{MatMut, Matrix, QuantizedRows};
@@ -30,7 +30,7 @@ pub(crate) const fn scratch_bytes(cols: usize) -> usize {
 /// # Safety
 /// AVX2, FMA and F16C are usable; shapes have been checked: `w.cols() == x.k()`, `y` is `x.n()` columns of `w.rows()`.
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(crate) unsafe fn matmul<F: TileFormat>(
+pub(crate) unsafe fn matmul<D: Dot, F: TileFormat>(
     w: &Matrix<'_>,
     x: &QuantizedRows<'_>,
     y: &mut MatMut<'_>,
@@ -41,11 +41,11 @@ pub(crate) unsafe fn matmul<F: TileFormat>(
     unsafe {
         match x.n() {
             0 => {}
-            1 => gemv::<F, 1>(w, x, y),
-            2 => gemv::<F, 2>(w, x, y),
-            3 => gemv::<F, 3>(w, x, y),
-            4 => gemv::<F, 4>(w, x, y),
-            _ => gemm::<F>(w, x, y, scratch),
+            1 => gemv::<D, F, 1>(w, x, y),
+            2 => gemv::<D, F, 2>(w, x, y),
+            3 => gemv::<D, F, 3>(w, x, y),
+            4 => gemv::<D, F, 4>(w, x, y),
+            _ => gemm::<D, F>(w, x, y, scratch),
         }
     }
 }
@@ -90,7 +90,11 @@ impl Rows {
 
 /// All rows times `N` columns, straight from the blocks.
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn gemv<F: TileFormat, const N: usize>(w: &Matrix<'_>, x: &QuantizedRows<'_>, y: &mut MatMut<'_>) {
+unsafe fn gemv<D: Dot, F: TileFormat, const N: usize>(
+    w: &Matrix<'_>,
+    x: &QuantizedRows<'_>,
+    y: &mut MatMut<'_>,
+) {
     let blocks = w.cols() / GROUP / F::GROUPS;
     let mut tiles: F::Tiles = bytemuck::Zeroable::zeroed();
     for r0 in (0..w.rows()).step_by(MR) {
@@ -106,7 +110,7 @@ unsafe fn gemv<F: TileFormat, const N: usize>(w: &Matrix<'_>, x: &QuantizedRows<
                 for i in 0..F::GROUPS {
                     // A few lines at a time: a burst per super-block would fill the queues of the cache.
                     rows.prefetch(g + i);
-                    accumulate::<F::Codes, 1, N>(&mut acc, [tiles.add(i)], &Columns::new(x, 0, g + i), 1);
+                    accumulate::<D, F::Codes, 1, N>(&mut acc, [tiles.add(i)], &Columns::new(x, 0, g + i), 1);
                 }
                 accumulate_mins::<F::Codes, 1, N>(&mut macc, [tiles], &Columns::new(x, 0, g), F::GROUPS);
             }
@@ -117,7 +121,12 @@ unsafe fn gemv<F: TileFormat, const N: usize>(w: &Matrix<'_>, x: &QuantizedRows<
 
 /// All rows times all columns, 16 rows at a time through a panel of tiles in `scratch`.
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn gemm<F: TileFormat>(w: &Matrix<'_>, x: &QuantizedRows<'_>, y: &mut MatMut<'_>, scratch: &mut [u8]) {
+unsafe fn gemm<D: Dot, F: TileFormat>(
+    w: &Matrix<'_>,
+    x: &QuantizedRows<'_>,
+    y: &mut MatMut<'_>,
+    scratch: &mut [u8],
+) {
     let groups = w.cols() / GROUP;
     let (_, tiles, _) = bytemuck::pod_align_to_mut::<u8, Tile>(scratch);
     let (panels, _) = tiles.split_at_mut(TILES * groups);
@@ -137,9 +146,9 @@ unsafe fn gemm<F: TileFormat>(w: &Matrix<'_>, x: &QuantizedRows<'_>, y: &mut Mat
         unsafe {
             let (first, second) = (panels.as_ptr(), panels.as_ptr().add(groups));
             if live > MR {
-                multiply_panel::<F::Codes, 2>([first, second], groups, x, y, r0, live);
+                multiply_panel::<D, F::Codes, 2>([first, second], groups, x, y, r0, live);
             } else {
-                multiply_panel::<F::Codes, 1>([first], groups, x, y, r0, live);
+                multiply_panel::<D, F::Codes, 1>([first], groups, x, y, r0, live);
             }
         }
     }
@@ -148,7 +157,7 @@ unsafe fn gemm<F: TileFormat>(w: &Matrix<'_>, x: &QuantizedRows<'_>, y: &mut Mat
 /// `R` panels of `groups` tiles times all columns.
 #[inline(never)]
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn multiply_panel<C: Codes, const R: usize>(
+unsafe fn multiply_panel<D: Dot, C: Codes, const R: usize>(
     panel: [*const Tile; R],
     groups: usize,
     x: &QuantizedRows<'_>,
@@ -163,7 +172,7 @@ unsafe fn multiply_panel<C: Codes, const R: usize>(
             let mut macc = acc;
             // SAFETY: the panels and the activations hold `groups` groups.
             unsafe {
-                accumulate::<C, R, $n>(&mut acc, panel, &x, groups);
+                accumulate::<D, C, R, $n>(&mut acc, panel, &x, groups);
                 accumulate_mins::<C, R, $n>(&mut macc, panel, &x, groups);
             }
             store::<C, R, $n>(acc, macc, y, r0, live, $c0);
