@@ -205,6 +205,11 @@ pub(super) unsafe fn attention_page<L: Lanes>(page: &mut Page<'_>) {
 /// All rows, up to `most` at a time.
 #[inline(always)]
 unsafe fn tiles<L: Lanes, C: Cache>(page: &mut Page<'_>, most: usize) {
+    if L::ROWS == 1 {
+        // SAFETY: every row exists.
+        (0..page.rows.len()).for_each(|r| unsafe { tile::<L, C, 1, 1>(page, r) });
+        return;
+    }
     let mut r = 0;
     while r < page.rows.len() {
         let rows = most.min(page.rows.len() - r);

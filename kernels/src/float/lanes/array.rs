@@ -15,6 +15,24 @@ impl Array16 {
     }
 }
 
+// Sixteen software multiply-adds or conversions are long: kept out of line, or the attention kernel alone is 1.9 MB and takes
+// the compiler a minute and a half.
+
+#[inline(never)]
+fn fma_each(a: &[f32; 16], b: &[f32; 16], c: &[f32; 16]) -> [f32; 16] {
+    std::array::from_fn(|i| fma(a[i], b[i], c[i]))
+}
+
+#[inline(never)]
+fn widen_each(bits: &[u16; 16]) -> [f32; 16] {
+    bits.map(|b| f16::from_bits(b).to_f32())
+}
+
+#[inline(never)]
+fn narrow_each(x: &[f32; 16]) -> [u16; 16] {
+    x.map(|x| f16::from_f32(x).to_bits())
+}
+
 #[rustfmt::skip]
 #[allow(clippy::undocumented_unsafe_blocks, reason = "one argument for all blocks, at the top of the impl")]
 impl Lanes for Array16 {
@@ -25,7 +43,7 @@ impl Lanes for Array16 {
     unsafe fn load_f16(p: *const u16) -> Self {
         // SAFETY: the caller's.
         let bits = unsafe { p.cast::<[u16; 16]>().read_unaligned() };
-        Array16(bits.map(|b| f16::from_bits(b).to_f32()))
+        Array16(widen_each(&bits))
     }
     #[inline(always)]
     unsafe fn load_bf16(p: *const u16) -> Self {
@@ -52,7 +70,7 @@ impl Lanes for Array16 {
     #[inline(always)]
     unsafe fn store_f16(self, p: *mut u16) {
         // SAFETY: the caller's.
-        unsafe { p.cast::<[u16; 16]>().write_unaligned(self.0.map(|x| f16::from_f32(x).to_bits())) }
+        unsafe { p.cast::<[u16; 16]>().write_unaligned(narrow_each(&self.0)) }
     }
     // SAFETY: the caller's.
     #[inline(always)] unsafe fn store(self, p: *mut f32) { unsafe { p.cast::<[f32; 16]>().write_unaligned(self.0) } }
@@ -62,7 +80,7 @@ impl Lanes for Array16 {
     #[inline(always)] unsafe fn div(self, b: Self) -> Self { self.zip(b, |a, b| a / b) }
     #[inline(always)]
     unsafe fn fma(self, b: Self, c: Self) -> Self {
-        Array16(std::array::from_fn(|i| fma(self.0[i], b.0[i], c.0[i])))
+        Array16(fma_each(&self.0, &b.0, &c.0))
     }
     #[inline(always)] unsafe fn max(self, b: Self) -> Self { self.zip(b, |a, b| if a > b { a } else { b }) }
     #[inline(always)] unsafe fn min(self, b: Self) -> Self { self.zip(b, |a, b| if a < b { a } else { b }) }
@@ -112,5 +130,5 @@ impl Lanes for Array16 {
     }
     #[inline(always)] unsafe fn from_ints(sums: Self::Ints) -> Self { Array16(sums.map(|s| s as f32)) }
 
-    const ROWS: usize = 4;
+    const ROWS: usize = 1;
 }
