@@ -240,6 +240,61 @@ fn float_matmul() {
     }
 }
 
+/// Any row of a float matrix, also one whose bytes are not aligned for its type.
+#[test]
+fn float_rows_widen_exactly() {
+    let mut rng = Rng(5);
+    for (format, width) in [(Format::F32, 4), (Format::F16, 2), (Format::BF16, 2)] {
+        for (rows, cols) in (1..=40).map(|n| (n % 3 + 1, n)) {
+            let data: Vec<u8> = (0..rows * cols * width).map(|_| rng.next() as u8).collect();
+            let widen = |b: &[u8]| match format {
+                Format::F32 => f32::from_le_bytes([b[0], b[1], b[2], b[3]]),
+                Format::F16 => half::from_f16(u16::from_le_bytes([b[0], b[1]])),
+                _ => half::from_bf16(u16::from_le_bytes([b[0], b[1]])),
+            };
+            let shifted = Guarded::new(&[&[0], data.as_slice()].concat(), Place::AtEnd);
+            let w = Matrix::new(format, &shifted.bytes()[1..], rows, cols).unwrap();
+            for r in 0..rows {
+                let row = &data[r * cols * width..][..cols * width];
+                let want: Vec<f32> = row.chunks(width).map(widen).collect();
+                check(&format!("{format}.dequantize_row"), &want, &[], &poison(cols), &want, |k, _, _, y| {
+                    k.dequantize_row(&w, r, y)
+                });
+            }
+        }
+    }
+}
+
+#[test]
+fn misaligned_float_weights_multiply_as_aligned_ones() {
+    let mut rng = Rng(6);
+    for (format, width) in [(Format::F32, 4), (Format::F16, 2), (Format::BF16, 2)] {
+        let (rows, k, n) = (5, 37, 4);
+        // Bytes of ordinary numbers: every value's exponent is that of 1, in each of the three formats.
+        let top = if format == Format::F16 { 0x3c } else { 0x3f };
+        let mut data: Vec<u8> = (0..rows * k * width).map(|_| rng.next() as u8).collect();
+        data.chunks_mut(width).for_each(|w| w[width - 1] = top);
+        let x = row(&mut rng, n * k, false);
+        let product = |kernels: &Kernels, bytes: &[u8]| {
+            let (w, mut y) = (Matrix::new(format, bytes, rows, k).unwrap(), poison(n * rows));
+            kernels.matmul_float(&w, &x, &mut MatMut::new(&mut y, rows, n).unwrap()).unwrap();
+            y
+        };
+        for kernels in tiers() {
+            let want = product(&kernels, Guarded::new(&data, Place::AtStart).bytes());
+            for shift in 1..4 {
+                let shifted = Guarded::new(&[&vec![0; shift], data.as_slice()].concat(), Place::AtStart);
+                let got = product(&kernels, &shifted.bytes()[shift..]);
+                let tier = kernels.tier();
+                assert!(
+                    got.iter().zip(&want).all(|(a, b)| same(*a, *b)),
+                    "{format}.{tier} shifted by {shift}"
+                );
+            }
+        }
+    }
+}
+
 #[test]
 fn wrong_shapes_are_errors() {
     let k = Kernels::detect().unwrap();
@@ -253,5 +308,11 @@ fn wrong_shapes_are_errors() {
     assert!(k.add(&mut b, &a).is_err());
     let w = Matrix::new(Format::F32, &[0; 64], 2, 8).unwrap();
     assert!(k.matmul_float(&w, &b, &mut MatMut::new(&mut [0.0; 2], 2, 1).unwrap()).is_err());
-    assert!(k.dequantize_row(&w, 2, &mut [0.0; 8]).is_err());
+    assert!(k.dequantize_row(&w, 1, &mut [0.0; 8]).is_ok());
+    assert!(k.dequantize_row(&w, 1, &mut [0.0; 7]).is_err());
+    let empty = Matrix::new(Format::F32, &[], 2, 0).unwrap();
+    assert!(k.dequantize_row(&empty, usize::MAX, &mut []).is_err());
+    for row in [2, usize::MAX / 32, usize::MAX] {
+        assert!(k.dequantize_row(&w, row, &mut [0.0; 8]).is_err());
+    }
 }

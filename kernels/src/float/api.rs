@@ -42,7 +42,7 @@ impl Kernels {
     /// # Errors
     /// [`Error::Shape`] when the row does not exist or `out` has another length.
     pub fn dequantize_row(&self, w: &Matrix<'_>, row: usize, out: &mut [f32]) -> Result<(), Error> {
-        let Some(bytes) = w.row(row).filter(|_| row < w.rows()) else {
+        let Some(bytes) = (row < w.rows()).then(|| w.row(row)).flatten() else {
             return Err(Error::Shape { what: format!("row {row} of {}", w.rows()) });
         };
         same_len("dequantizing", w.cols(), out.len())?;
