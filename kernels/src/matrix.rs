@@ -58,7 +58,8 @@ impl<'a> Matrix<'a> {
 
     /// Row `r`'s blocks, or `None` past the end.
     pub fn row(&self, r: usize) -> Option<&'a [u8]> {
-        self.data.get(r.checked_mul(self.row_bytes)?..(r + 1).checked_mul(self.row_bytes)?)
+        let start = r.checked_mul(self.row_bytes)?;
+        self.data.get(start..start.checked_add(self.row_bytes)?)
     }
 
     /// The rows in `range` as a matrix of their own; out-of-range ends are clamped.
