@@ -49,6 +49,8 @@ impl Table {
             Tier::Avx2 => Some(&crate::x86_64::avx2::TABLE),
             #[cfg(target_arch = "x86_64")]
             Tier::AvxVnni => Some(&crate::x86_64::avx_vnni::TABLE),
+            #[cfg(target_arch = "x86_64")]
+            Tier::Avx512Vnni => Some(&crate::x86_64::avx512_vnni::TABLE),
             #[cfg(target_arch = "aarch64")]
             Tier::Neon => Some(&crate::aarch64::neon::TABLE),
             _ => None,

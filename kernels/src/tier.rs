@@ -19,13 +19,15 @@ pub enum Tier {
     Avx2,
     /// [`Tier::Avx2`] and AVX-VNNI: the 256-bit, VEX encoded `vpdpbusd` (Alder Lake, Sapphire Rapids, Zen 5 and later).
     AvxVnni,
+    /// [`Tier::Avx2`] and AVX-512 F, BW, DQ, VL and VNNI (Cascade Lake, Ice Lake, Zen 4 and later).
+    Avx512Vnni,
     /// ARMv8.0 with NEON only: no dotprod, fp16 or LSE (Raspberry Pi 3 and 4, Cortex-A53/A72).
     Neon,
 }
 
 impl Tier {
     /// Every tier, slowest first within an architecture.
-    pub const ALL: &'static [Tier] = &[Tier::Scalar, Tier::Avx2, Tier::AvxVnni, Tier::Neon];
+    pub const ALL: &'static [Tier] = &[Tier::Scalar, Tier::Avx2, Tier::AvxVnni, Tier::Avx512Vnni, Tier::Neon];
 
     /// The name used by `KINGLET_TIER`, `--tier`, logs and benches.
     pub const fn name(self) -> &'static str {
@@ -33,6 +35,7 @@ impl Tier {
             Tier::Scalar => "scalar",
             Tier::Avx2 => "avx2",
             Tier::AvxVnni => "avx_vnni",
+            Tier::Avx512Vnni => "avx512_vnni",
             Tier::Neon => "neon",
         }
     }
@@ -44,8 +47,7 @@ impl Tier {
     pub fn check(self) -> Result<(), Error> {
         let why = match self {
             Tier::Scalar => return Ok(()),
-            Tier::Avx2 => missing_x86(false),
-            Tier::AvxVnni => missing_x86(true),
+            Tier::Avx2 | Tier::AvxVnni | Tier::Avx512Vnni => missing_x86(self),
             Tier::Neon => missing_neon(),
         };
         match why {
@@ -61,7 +63,7 @@ impl Tier {
         }
         #[cfg(target_arch = "x86_64")]
         return features!(is_x86_feature_detected: "sse4.2" "avx" "avx2" "fma" "f16c" "avxvnni" "avx512f" "avx512bw"
-            "avx512vl" "avx512vbmi" "avx512vnni" "avx512bf16");
+            "avx512dq" "avx512vl" "avx512vbmi" "avx512vnni" "avx512bf16");
         #[cfg(target_arch = "aarch64")]
         return features!(is_aarch64_feature_detected: "neon" "dotprod" "i8mm" "bf16" "fp16" "lse" "sve" "sve2");
         #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
@@ -105,19 +107,22 @@ impl FromStr for Tier {
 }
 
 #[cfg(target_arch = "x86_64")]
-fn missing_x86(vnni: bool) -> Option<String> {
-    let have = [
-        ("avx2", std::is_x86_feature_detected!("avx2")),
-        ("fma", std::is_x86_feature_detected!("fma")),
-        ("f16c", std::is_x86_feature_detected!("f16c")),
-        ("avxvnni", !vnni || std::is_x86_feature_detected!("avxvnni")),
-    ];
+fn missing_x86(tier: Tier) -> Option<String> {
+    macro_rules! have {
+        ($($name:tt)*) => { [$(($name, std::is_x86_feature_detected!($name))),*] };
+    }
+    let mut have = have!("avx2" "fma" "f16c").to_vec();
+    match tier {
+        Tier::AvxVnni => have.extend(have!("avxvnni")),
+        Tier::Avx512Vnni => have.extend(have!("avx512f" "avx512bw" "avx512dq" "avx512vl" "avx512vnni")),
+        _ => {}
+    }
     let missing: Vec<&str> = have.iter().filter(|(_, have)| !have).map(|(name, _)| *name).collect();
     (!missing.is_empty()).then(|| format!("the CPU or the operating system lacks {}", missing.join(", ")))
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-fn missing_x86(_vnni: bool) -> Option<String> {
+fn missing_x86(_: Tier) -> Option<String> {
     Some("this is not an x86-64 CPU".to_owned())
 }
 

@@ -88,5 +88,7 @@ macro_rules! instantiate {
 float_table!(SCALAR, super::lanes::Array16, []);
 #[cfg(target_arch = "x86_64")]
 float_table!(AVX2, super::lanes::avx2::Ymm2, [#[target_feature(enable = "avx2,fma,f16c")]]);
+#[cfg(target_arch = "x86_64")]
+float_table!(AVX512, super::lanes::avx512::Zmm, [#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]]);
 #[cfg(target_arch = "aarch64")]
 float_table!(NEON, super::lanes::neon::Q4, [#[target_feature(enable = "neon")]]);

@@ -1,0 +1,167 @@
+//! Tiers side by side on quantized products, as Markdown:
+//!
+//!     cargo run --release -p kinglet-bench --example tiers -- [FORMAT…] [--columns N,N…] [--tiers NAME,NAME…]
+//!
+//! For each format, tiers take turns and medians are shown. *cache*: GEMV over weights in L2, GB/s; *memory*: GEMV over
+//! 256 MiB beside a plain read of the same bytes, GB/s and share; *n = N*: products of N columns, thousand million
+//! multiply-adds per second. `bench/log/x86.md` keeps runs.
+
+use kinglet_kernels::{Format, Kernels, MatMut, Matrix, QuantizedRows, Tier};
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+const ROWS: usize = 896;
+const COLS: usize = 1024;
+const MEMORY: usize = 256 << 20;
+const ROUNDS: usize = 9;
+
+/// Bytes with the statistics of weights where it matters: no block is subnormal, infinite or NaN.
+fn weights(format: Format, bytes: usize) -> Vec<u8> {
+    let mut state = 1u64;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 56) as u8
+    };
+    if format == Format::MXFP4 {
+        return (0..bytes).map(|i| if i % format.block_bytes() == 0 { 120 } else { next() }).collect();
+    }
+    (0..bytes).map(|_| next() & 0x3f | 0x10).collect()
+}
+
+fn median(mut v: Vec<f64>) -> f64 {
+    v.sort_by(f64::total_cmp);
+    v[v.len() / 2]
+}
+
+/// Seconds per call of `f`, the best of what fits 15 ms.
+fn time(mut f: impl FnMut()) -> f64 {
+    let (start, mut best, mut calls) = (Instant::now(), f64::INFINITY, 0);
+    while calls < 3 || start.elapsed() < Duration::from_millis(15) {
+        let one = Instant::now();
+        f();
+        best = best.min(one.elapsed().as_secs_f64());
+        calls += 1;
+    }
+    best
+}
+
+struct Case {
+    kernels: Kernels,
+    q: Vec<i8>,
+    d: Vec<f32>,
+    sums: Vec<i16>,
+}
+
+impl Case {
+    fn new(tier: Tier, n: usize) -> Option<Case> {
+        let kernels = Kernels::with_tier(tier).ok()?;
+        let x: Vec<f32> = (0..n * COLS).map(|i| ((i * 7919) % 255) as f32 - 127.0).collect();
+        let (mut q, mut d, mut sums) = (vec![0; n * COLS], vec![0.0; n * COLS / 32], vec![0; n * COLS / 16]);
+        kernels.quantize(&x, &mut q, &mut d, &mut sums).ok()?;
+        Some(Case { kernels, q, d, sums })
+    }
+
+    fn run(&self, w: &Matrix<'_>, n: usize, y: &mut [f32], scratch: &mut Vec<u8>) {
+        scratch.resize(self.kernels.matmul_scratch(w), 0);
+        let x = QuantizedRows::new(
+            &self.q[..n * COLS],
+            &self.d[..n * COLS / 32],
+            &self.sums[..n * COLS / 16],
+            n,
+            COLS,
+        );
+        let mut y = MatMut::new(&mut y[..n * w.rows()], w.rows(), n).expect("lengths fit");
+        self.kernels.matmul(w, &x.expect("lengths fit"), &mut y, scratch).expect("shapes fit");
+    }
+}
+
+/// Reads all of `data` as fast as plain loads can.
+fn read(data: &[u8]) -> u64 {
+    let (quarters, _) = data.split_at(data.len() / 256 * 256);
+    let words: &[[u64; 8]] =
+        bytemuck::cast_slice(&quarters[quarters.as_ptr().align_offset(64)..][..quarters.len() - 64]);
+    let n = words.len() / 4;
+    let mut sums = [[0u64; 8]; 4];
+    for i in 0..n {
+        for s in 0..4 {
+            for (sum, w) in sums[s].iter_mut().zip(words[s * n + i]) {
+                *sum ^= w;
+            }
+        }
+    }
+    sums.iter().flatten().fold(0, |a, b| a ^ b)
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let (mut formats, mut columns, mut tiers) = (Vec::new(), vec![8, 64, 512], Tier::usable());
+    let mut args = std::env::args().skip(1);
+    while let Some(arg) = args.next() {
+        let mut list = || args.next().unwrap_or_default().split(',').map(str::to_owned).collect::<Vec<_>>();
+        match arg.as_str() {
+            "--columns" => columns = list().iter().map(|s| s.parse()).collect::<Result<_, _>>()?,
+            "--tiers" => tiers = list().iter().map(|s| s.parse()).collect::<Result<_, _>>()?,
+            name => {
+                let known = Format::ALL.iter().find(|f| f.name().eq_ignore_ascii_case(name) && !f.is_float());
+                formats.push(*known.ok_or_else(|| format!("`{name}` is not a quantized format"))?);
+            }
+        }
+    }
+    if formats.is_empty() {
+        formats = Format::ALL.iter().copied().filter(|f| !f.is_float()).collect();
+    }
+    tiers.retain(|t| *t != Tier::Scalar);
+    let most = columns.iter().copied().max().unwrap_or(1).max(1);
+    let cases: Vec<Case> = tiers.iter().filter_map(|t| Case::new(*t, most)).collect();
+    let (mut y, mut scratch) = (vec![0.0; most * ROWS], Vec::new());
+    println!("{ROWS} rows, {COLS} columns of weights, one thread\n");
+    let n: String = columns.iter().map(|n| format!(" n = {n} |")).collect();
+    println!(
+        "| format | tier | cache GB/s | memory GB/s | read GB/s | share |{n}\n|---|---|---:|---:|---:|---:|{}",
+        "---:|".repeat(columns.len())
+    );
+    for format in formats {
+        let row = format.row_bytes(COLS).ok_or("whole blocks")?;
+        // A quarter of the rows: at most 230 kB of weights, which stay in L2.
+        let small = weights(format, ROWS * row);
+        let large = small.repeat(MEMORY.div_ceil(small.len()));
+        let few = Matrix::new(format, &small[..ROWS / 4 * row], ROWS / 4, COLS)?;
+        let all = Matrix::new(format, &small, ROWS, COLS)?;
+        let mut samples = vec![vec![Vec::new(); 4 + columns.len()]; cases.len()];
+        for _ in 0..ROUNDS {
+            for (case, samples) in cases.iter().zip(&mut samples) {
+                let t = time(|| case.run(&few, 1, &mut y, &mut scratch));
+                samples[0].push((ROWS / 4 * row) as f64 / t / 1e9);
+                let start = Instant::now();
+                black_box(read(&large));
+                let reading = start.elapsed().as_secs_f64();
+                let start = Instant::now();
+                for data in large.chunks_exact(small.len()) {
+                    case.run(&Matrix::new(format, data, ROWS, COLS)?, 1, &mut y, &mut scratch);
+                }
+                let t = start.elapsed().as_secs_f64();
+                let gb = large.len() as f64 / 1e9;
+                samples[1].push(gb / t);
+                samples[2].push(gb / reading);
+                samples[3].push(reading / t);
+                for (i, n) in columns.iter().enumerate() {
+                    let t = time(|| case.run(&all, *n, &mut y, &mut scratch));
+                    samples[4 + i].push((ROWS * COLS * n) as f64 / t / 1e9);
+                }
+            }
+        }
+        for (case, samples) in cases.iter().zip(samples) {
+            let m: Vec<f64> = samples.into_iter().map(median).collect();
+            print!(
+                "| {format} | {} | {:.1} | {:.1} | {:.1} | {:.2} |",
+                case.kernels.tier(),
+                m[0],
+                m[1],
+                m[2],
+                m[3]
+            );
+            m[4..].iter().for_each(|g| print!(" {g:.0} |"));
+            println!();
+        }
+    }
+    Ok(())
+}

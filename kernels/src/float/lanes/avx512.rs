@@ -1,0 +1,114 @@
+//! Sixteen lanes in one zmm register (AVX-512 F, BW, DQ, VL and VNNI).
+
+use super::Lanes;
+use std::arch::x86_64::*;
+
+#[derive(Clone, Copy)]
+pub(crate) struct Zmm(__m512);
+
+#[rustfmt::skip]
+#[allow(clippy::undocumented_unsafe_blocks, reason = "one argument for all blocks, at the top of the impl")]
+impl Lanes for Zmm {
+    // SAFETY (every block in this impl): the caller has the AVX-512 features above, and pointers to 16 values.
+    #[inline(always)] unsafe fn splat(x: f32) -> Self { unsafe { Zmm(_mm512_set1_ps(x)) } }
+    #[inline(always)] unsafe fn load(p: *const f32) -> Self { unsafe { Zmm(_mm512_loadu_ps(p)) } }
+    #[inline(always)] unsafe fn load_f16(p: *const u16) -> Self { unsafe { Zmm(_mm512_cvtph_ps(_mm256_loadu_si256(p.cast()))) } }
+    #[inline(always)]
+    unsafe fn load_bf16(p: *const u16) -> Self {
+        unsafe {
+            let wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(p.cast()));
+            Zmm(_mm512_castsi512_ps(_mm512_slli_epi32::<16>(wide)))
+        }
+    }
+    #[inline(always)] unsafe fn load_i8(p: *const i8) -> Self { unsafe { Zmm(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(p.cast())))) } }
+    #[inline(always)]
+    unsafe fn splat_f16(p: *const u16) -> Self {
+        unsafe { Zmm(_mm512_cvtph_ps(_mm256_set1_epi16(p.cast::<i16>().read_unaligned()))) }
+    }
+    #[inline(always)]
+    unsafe fn load_twice(p: *const f32) -> Self {
+        unsafe {
+            let v = _mm512_castps256_ps512(_mm256_loadu_ps(p));
+            let twice = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
+            Zmm(_mm512_permutexvar_ps(twice, v))
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_f16(self, p: *mut u16) {
+        const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT;
+        unsafe { _mm256_storeu_si256(p.cast(), _mm512_cvtps_ph::<NEAREST>(self.0)) }
+    }
+    #[inline(always)] unsafe fn store(self, p: *mut f32) { unsafe { _mm512_storeu_ps(p, self.0) } }
+    #[inline(always)] unsafe fn add(self, b: Self) -> Self { unsafe { Zmm(_mm512_add_ps(self.0, b.0)) } }
+    #[inline(always)] unsafe fn sub(self, b: Self) -> Self { unsafe { Zmm(_mm512_sub_ps(self.0, b.0)) } }
+    #[inline(always)] unsafe fn mul(self, b: Self) -> Self { unsafe { Zmm(_mm512_mul_ps(self.0, b.0)) } }
+    #[inline(always)] unsafe fn div(self, b: Self) -> Self { unsafe { Zmm(_mm512_div_ps(self.0, b.0)) } }
+    #[inline(always)] unsafe fn fma(self, b: Self, c: Self) -> Self { unsafe { Zmm(_mm512_fmadd_ps(self.0, b.0, c.0)) } }
+    // vmaxps is exactly `a > b ? a : b`, also for NaN and zeros; vminps `a < b ? a : b`.
+    #[inline(always)] unsafe fn max(self, b: Self) -> Self { unsafe { Zmm(_mm512_max_ps(self.0, b.0)) } }
+    #[inline(always)] unsafe fn min(self, b: Self) -> Self { unsafe { Zmm(_mm512_min_ps(self.0, b.0)) } }
+    #[inline(always)]
+    unsafe fn select_lt(self, limit: Self, a: Self, b: Self) -> Self {
+        unsafe { Zmm(_mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_LT_OQ>(self.0, limit.0), b.0, a.0)) }
+    }
+    #[inline(always)]
+    unsafe fn copysign(self, s: Self) -> Self {
+        unsafe {
+            let sign = _mm512_set1_ps(-0.0);
+            Zmm(_mm512_or_ps(_mm512_andnot_ps(sign, self.0), _mm512_and_ps(sign, s.0)))
+        }
+    }
+    #[inline(always)]
+    unsafe fn scale2(self, t: Self) -> Self {
+        unsafe {
+            // The low 9 bits are n + 254; each half of it is a biased exponent, and shifting drops the rest.
+            let e = _mm512_castps_si512(t.0);
+            let half = _mm512_srli_epi32::<1>(e);
+            let (a, b) = (_mm512_slli_epi32::<23>(half), _mm512_slli_epi32::<23>(_mm512_sub_epi32(e, half)));
+            Zmm(_mm512_mul_ps(_mm512_mul_ps(self.0, _mm512_castsi512_ps(a)), _mm512_castsi512_ps(b)))
+        }
+    }
+    #[inline(always)] unsafe fn swap_pairs(self) -> Self { unsafe { Zmm(_mm512_permute_ps::<0b10_11_00_01>(self.0)) } }
+    #[inline(always)]
+    unsafe fn sum(self) -> f32 {
+        unsafe {
+            let l8 = _mm256_add_ps(_mm512_castps512_ps256(self.0), _mm512_extractf32x8_ps::<1>(self.0));
+            let l4 = _mm_add_ps(_mm256_castps256_ps128(l8), _mm256_extractf128_ps::<1>(l8));
+            let l2 = _mm_add_ps(l4, _mm_movehl_ps(l4, l4));
+            _mm_cvtss_f32(_mm_add_ss(l2, _mm_shuffle_ps::<1>(l2, l2)))
+        }
+    }
+    #[inline(always)]
+    unsafe fn max_of_all(self) -> f32 {
+        unsafe {
+            let l8 = _mm256_max_ps(_mm512_castps512_ps256(self.0), _mm512_extractf32x8_ps::<1>(self.0));
+            let l4 = _mm_max_ps(_mm256_castps256_ps128(l8), _mm256_extractf128_ps::<1>(l8));
+            let l2 = _mm_max_ps(l4, _mm_movehl_ps(l4, l4));
+            _mm_cvtss_f32(_mm_max_ss(l2, _mm_shuffle_ps::<1>(l2, l2)))
+        }
+    }
+
+    type Bytes = (__m512i, __m512i);
+    type Ints = __m512i;
+    // The keys as |k|, and their signs as a mask would cost more than k + 128 with the sum of q taken off again, which is
+    // the same for all keys: the accumulator starts without it and `dot4` subtracts 128 times the sum of its four q.
+    #[inline(always)] unsafe fn load_bytes(p: *const i8) -> Self::Bytes {
+        unsafe {
+            let k = _mm512_loadu_si512(p.cast());
+            (_mm512_xor_si512(k, _mm512_set1_epi8(-128)), k)
+        }
+    }
+    #[inline(always)] unsafe fn zero_ints() -> Self::Ints { unsafe { _mm512_setzero_si512() } }
+    #[inline(always)]
+    unsafe fn dot4(sums: Self::Ints, k: Self::Bytes, q: i32) -> Self::Ints {
+        unsafe {
+            let q = _mm512_set1_epi32(q);
+            let offset = _mm512_dpbusd_epi32(_mm512_setzero_si512(), _mm512_set1_epi8(-128), q);
+            _mm512_sub_epi32(_mm512_dpbusd_epi32(sums, k.0, q), offset)
+        }
+    }
+    #[inline(always)] unsafe fn from_ints(sums: Self::Ints) -> Self { unsafe { Zmm(_mm512_cvtepi32_ps(sums)) } }
+
+    // 12 or more accumulators in 32 registers.
+    const ROWS: usize = 6;
+}

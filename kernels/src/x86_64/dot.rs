@@ -1,0 +1,367 @@
+//! The arithmetic of contract section 2 over tiles: `R` tiles of `ROWS` rows times `N` columns. GEMV and GEMM both use it.
+//!
+//! | instruction, `vpmaddubsw` | per tile of 32 weights and column | note |
+//! |---|---|---|
+//! | vpbroadcastd (load) | 8 / R | 4 activations to every row |
+//! | vpmaddubsw | 8 | unsigned codes x signed activations, i16 (vpsignb first for signed codes) |
+//! | vpaddw | 8 - 8/STEPS | STEPS products fit an i16 |
+//! | vpmaddwd, vpaddd | 8/STEPS | widen to i32; sub-scales ride along free |
+//! | vcvtdq2ps, vmulps, vfmadd | 3 | the float step |
+//!
+//! | instruction, `vpdpbusd` | per tile of 32 weights and column | note |
+//! |---|---|---|
+//! | vpbroadcastd (load) | 8 / R | |
+//! | vpdpbusd | 8 | unsigned codes x signed activations, summed in i32; nothing saturates |
+//! | vcvtdq2ps, vmulps, vfmadd | 3 | twice the conversion, and a multiplication each, with sub-scales |
+
+#![allow(clippy::needless_range_loop, reason = "row and column index several arrays at once")]
+
+use super::matmul::Block;
+use super::simd::Simd;
+use super::tile::{Codes, Tile};
+use crate::format::{GROUP, Mins};
+use crate::matrix::{MatMut, QuantizedRows};
+use std::arch::x86_64::*;
+
+/// Where `N` activation rows begin: codes, scales (one per group) and half sums (two per group).
+#[derive(Clone, Copy)]
+pub(crate) struct Columns<const N: usize> {
+    q: *const i8,
+    d: *const f32,
+    sums: *const i16,
+    /// Values per row.
+    k: usize,
+}
+
+impl<const N: usize> Columns<N> {
+    /// Columns `c0 .. c0 + N` of `x`, which has them, from group `g0` on.
+    #[inline(always)]
+    pub(crate) fn new(x: &QuantizedRows<'_>, c0: usize, g0: usize) -> Self {
+        debug_assert!(c0 + N <= x.n() && g0 * GROUP <= x.k());
+        let at = c0 * (x.k() / GROUP) + g0;
+        Columns {
+            q: x.q.as_ptr().wrapping_add(at * GROUP),
+            d: x.d.as_ptr().wrapping_add(at),
+            sums: x.sums.as_ptr().wrapping_add(2 * at),
+            k: x.k(),
+        }
+    }
+    /// The same columns from group `g` of these on.
+    #[inline(always)]
+    pub(crate) fn from(self, g: usize) -> Self {
+        Columns {
+            q: self.q.wrapping_add(GROUP * g),
+            d: self.d.wrapping_add(g),
+            sums: self.sums.wrapping_add(2 * g),
+            k: self.k,
+        }
+    }
+    /// The scale of group `g` of column `c`.
+    #[inline(always)]
+    fn d(&self, c: usize, g: usize) -> *const f32 {
+        self.d.wrapping_add(c * (self.k / GROUP) + g)
+    }
+    /// The two half sums of group `g` of column `c`.
+    #[inline(always)]
+    fn sums(&self, c: usize, g: usize) -> *const i16 {
+        self.sums.wrapping_add(2 * (c * (self.k / GROUP) + g))
+    }
+}
+
+/// `N` accumulators for each of `R` tiles.
+pub(crate) type Acc<S, const R: usize, const N: usize> = [[<S as Simd>::F; N]; R];
+
+/// Adds the products of `groups` groups to `acc`, in order.
+///
+/// # Safety
+/// The tier's features; each of `tiles` points to `groups` tiles, `x` to as many groups of activations, none of them -128.
+#[inline(always)]
+pub(crate) unsafe fn accumulate<S: Simd, C: Codes, const R: usize, const N: usize>(
+    acc: &mut Acc<S, R, N>,
+    tiles: [*const Tile<S>; R],
+    x: &Columns<N>,
+    groups: usize,
+) {
+    for g in 0..groups {
+        // SAFETY: g < groups.
+        unsafe {
+            let tiles = tiles.map(|t| &*t.add(g));
+            let products = if S::VNNI {
+                vnni_products::<S, C, R, N>(tiles, x, g)
+            } else {
+                maddubs_products::<S, C, R, N>(tiles, x, g)
+            };
+            for c in 0..N {
+                let dx = S::splat(*x.d(c, g));
+                for r in 0..R {
+                    acc[r][c] = S::fma(S::mul(tiles[r].d, dx), products[r][c], acc[r][c]);
+                }
+            }
+        }
+    }
+}
+
+/// Activations `4j .. 4j + 4` of group `g` of column `c`, for every row.
+#[inline(always)]
+unsafe fn activations<S: Simd, const N: usize>(x: &Columns<N>, c: usize, g: usize, j: usize) -> S::I {
+    // SAFETY: the caller's column and group have these 4 bytes.
+    unsafe { S::splat32(x.q.wrapping_add(c * x.k + 32 * g + 4 * j).cast::<i32>().read_unaligned()) }
+}
+
+/// The exact integer sums of group `g`, as floats, by `vpdpbusd`.
+///
+/// Sub-scales multiply in f32, which is exact: sums of integers below 2^24.
+///
+/// # Safety
+/// As [`accumulate`].
+#[inline(always)]
+unsafe fn vnni_products<S: Simd, C: Codes, const R: usize, const N: usize>(
+    tiles: [&Tile<S>; R],
+    x: &Columns<N>,
+    g: usize,
+) -> Acc<S, R, N> {
+    let offset = if C::SIGNED {
+        128
+    } else if C::OFFSET_LOG2 > 0 {
+        1 << C::OFFSET_LOG2
+    } else {
+        0
+    };
+    // SAFETY: the caller's group and columns.
+    unsafe {
+        let mut products = [[S::splat(0.0); N]; R];
+        let halves = if C::SUB_SCALES { 2 } else { 1 };
+        for h in 0..halves {
+            let mut sums = [[S::splat32(0); N]; R];
+            if offset > 0 {
+                for c in 0..N {
+                    let first = if C::SUB_SCALES {
+                        S::splat32(-offset * i32::from(*x.sums(c, g).add(h)))
+                    } else {
+                        let both = S::splat32(x.sums(c, g).cast::<i32>().read_unaligned());
+                        S::madd(S::splat16(-offset as i16), both)
+                    };
+                    for r in 0..R {
+                        sums[r][c] = first;
+                    }
+                }
+            }
+            for j in h * 8 / halves..(h + 1) * 8 / halves {
+                for c in 0..N {
+                    let xj = activations::<S, N>(x, c, g, j);
+                    for r in 0..R {
+                        sums[r][c] = S::dpbusd(sums[r][c], tiles[r].codes[j], xj);
+                    }
+                }
+            }
+            for c in 0..N {
+                for r in 0..R {
+                    let sum = S::to_f32(sums[r][c]);
+                    products[r][c] = match (C::SUB_SCALES, h) {
+                        (false, _) => sum,
+                        (true, 0) => S::mul(S::as_f32(tiles[r].s[0]), sum),
+                        (true, _) => S::fma(S::as_f32(tiles[r].s[1]), sum, products[r][c]),
+                    };
+                }
+            }
+        }
+        products
+    }
+}
+
+/// The exact integer sums of group `g`, as floats, by `vpmaddubsw` and `vpmaddwd`.
+///
+/// # Safety
+/// As [`accumulate`].
+#[inline(always)]
+unsafe fn maddubs_products<S: Simd, C: Codes, const R: usize, const N: usize>(
+    tiles: [&Tile<S>; R],
+    x: &Columns<N>,
+    g: usize,
+) -> Acc<S, R, N> {
+    // SAFETY: the caller's group and columns.
+    unsafe {
+        let zero = [[S::splat32(0); N]; R];
+        let mut total = zero;
+        // The offset of the codes, `- OFFSET * (sum_0 + sum_1)`, starts the sums. With all 8 products in one i16 it fits
+        // in there: of the 16 activations in an i16 of one parity, 8 also lie in the half whose sum it subtracts, so
+        // that it is at most 127 * (8 * 15 + 8 * 8 + 8 * 8) = 31496.
+        let mut first = zero;
+        if C::OFFSET_LOG2 > 0 {
+            for c in 0..N {
+                let sums = S::splat32(x.sums(c, g).cast::<i32>().read_unaligned());
+                for r in 0..R {
+                    if C::STEPS == 8 {
+                        first[r][c] = S::sub16(S::splat32(0), S::shl16(sums, C::OFFSET_LOG2));
+                    } else {
+                        let o = if C::SUB_SCALES { tiles[r].o } else { S::splat16(1 << C::OFFSET_LOG2) };
+                        total[r][c] = S::sub32(S::splat32(0), S::madd(o, sums));
+                    }
+                }
+            }
+        }
+        for part in 0..8 / C::STEPS {
+            let mut products = if part == 0 { first } else { zero };
+            for j in part * C::STEPS..(part + 1) * C::STEPS {
+                for c in 0..N {
+                    let xj = activations::<S, N>(x, c, g, j);
+                    for r in 0..R {
+                        let w = tiles[r].codes[j];
+                        let product = if C::SIGNED {
+                            S::maddubs(S::abs8(w), S::sign8(xj, w))
+                        } else {
+                            S::maddubs(w, xj)
+                        };
+                        products[r][c] = S::add16(products[r][c], product);
+                        if R * N > 4 {
+                            S::pin(&mut products[r][c]);
+                        }
+                    }
+                }
+            }
+            for c in 0..N {
+                for r in 0..R {
+                    let s = if C::SUB_SCALES { tiles[r].s[part * C::STEPS / 4] } else { S::splat16(1) };
+                    total[r][c] = S::add32(total[r][c], S::madd(products[r][c], s));
+                }
+            }
+        }
+        let mut products = [[S::splat(0.0); N]; R];
+        for r in 0..R {
+            for c in 0..N {
+                products[r][c] = S::to_f32(total[r][c]);
+            }
+        }
+        products
+    }
+}
+
+/// Adds the products of the mins of `groups` groups with the sums of activations to `macc`, in order.
+///
+/// # Safety
+/// As [`accumulate`].
+#[inline(always)]
+pub(crate) unsafe fn accumulate_mins<S: Simd, C: Codes, const R: usize, const N: usize>(
+    macc: &mut Acc<S, R, N>,
+    tiles: [*const Tile<S>; R],
+    x: &Columns<N>,
+    groups: usize,
+) {
+    let halves = match C::MINS {
+        Mins::None => return,
+        Mins::Per32 => 1,
+        Mins::Per16 => 2,
+    };
+    for g0 in (0..groups).step_by(8) {
+        let count = 8.min(groups - g0);
+        let mut scaled = [[0.0f32; 16]; N];
+        for c in 0..N {
+            // SAFETY: `count` groups from g0 on.
+            unsafe { scale_sums::<C>(x.d(c, g0), x.sums(c, g0), count, &mut scaled[c]) };
+        }
+        for g in 0..count {
+            for h in 0..halves {
+                for c in 0..N {
+                    for r in 0..R {
+                        // SAFETY: g0 + g < groups.
+                        unsafe {
+                            let sum = S::splat(scaled[c][halves * g + h]);
+                            macc[r][c] = S::fma((*tiles[r].add(g0 + g)).m[h], sum, macc[r][c]);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `dx * sum` of `count <= 8` groups of one column: one per group, or with mins per 16 one per half.
+///
+/// # Safety
+/// AVX2; `d` and `sums` point to `count` and `2 * count` values.
+#[inline(always)]
+unsafe fn scale_sums<C: Codes>(d: *const f32, sums: *const i16, count: usize, out: &mut [f32; 16]) {
+    // SAFETY: all reads are within `count` groups, writes within 16 floats.
+    unsafe {
+        if count < 8 {
+            for g in 0..count {
+                let (low, high) = (i32::from(*sums.add(2 * g)), i32::from(*sums.add(2 * g + 1)));
+                if C::MINS == Mins::Per32 {
+                    out[g] = *d.add(g) * (low + high) as f32;
+                } else {
+                    out[2 * g] = *d.add(g) * low as f32;
+                    out[2 * g + 1] = *d.add(g) * high as f32;
+                }
+            }
+            return;
+        }
+        let (d, sums) = (_mm256_loadu_ps(d), _mm256_loadu_si256(sums.cast()));
+        if C::MINS == Mins::Per32 {
+            let both = _mm256_cvtepi32_ps(_mm256_madd_epi16(sums, _mm256_set1_epi16(1)));
+            _mm256_storeu_ps(out.as_mut_ptr(), _mm256_mul_ps(d, both));
+        } else {
+            for (i, half) in
+                [_mm256_castsi256_si128(sums), _mm256_extracti128_si256::<1>(sums)].into_iter().enumerate()
+            {
+                let i = i as i32;
+                let group =
+                    _mm256_add_epi32(_mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3), _mm256_set1_epi32(4 * i));
+                let d = _mm256_permutevar8x32_ps(d, group);
+                let halves = _mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(half));
+                _mm256_storeu_ps(out.as_mut_ptr().add(8 * i as usize), _mm256_mul_ps(d, halves));
+            }
+        }
+    }
+}
+
+/// `R` panels of `at.groups` tiles times columns `at.column .. at.column + N`.
+///
+/// # Safety
+/// The tier's features; panels and columns exist; `y` has `at.live` rows from `at.row` on.
+#[inline(always)]
+pub(crate) unsafe fn multiply<S: Simd, C: Codes, const R: usize, const N: usize>(
+    panels: [*const Tile<S>; R],
+    x: &QuantizedRows<'_>,
+    y: &mut MatMut<'_>,
+    at: Block,
+) {
+    let x = Columns::<N>::new(x, at.column, 0);
+    // SAFETY: the caller's.
+    unsafe {
+        let mut acc: Acc<S, R, N> = [[S::splat(0.0); N]; R];
+        let mut macc = acc;
+        accumulate::<S, C, R, N>(&mut acc, panels, &x, at.groups);
+        accumulate_mins::<S, C, R, N>(&mut macc, panels, &x, at.groups);
+        store::<S, C, R, N>(acc, macc, y, at);
+    }
+}
+
+/// `acc + macc` into rows `at.row .. at.row + at.live` of columns `at.column .. at.column + N`.
+///
+/// # Safety
+/// The tier's features; the rows and columns exist in `y`.
+#[inline(always)]
+pub(crate) unsafe fn store<S: Simd, C: Codes, const R: usize, const N: usize>(
+    acc: Acc<S, R, N>,
+    macc: Acc<S, R, N>,
+    y: &mut MatMut<'_>,
+    at: Block,
+) {
+    for r in 0..R {
+        for c in 0..N {
+            let live = S::ROWS.min(at.live - r * S::ROWS);
+            let to = y.at(at.row + r * S::ROWS, at.column + c);
+            // SAFETY: `live` rows from there exist in this column of y; the copy on the stack has 16.
+            unsafe {
+                let sum = if C::MINS == Mins::None { acc[r][c] } else { S::add(acc[r][c], macc[r][c]) };
+                if live == S::ROWS {
+                    S::store(to, sum);
+                } else {
+                    let mut out = [0.0f32; 16];
+                    S::store(out.as_mut_ptr(), sum);
+                    std::ptr::copy_nonoverlapping(out.as_ptr(), to, live);
+                }
+            }
+        }
+    }
+}

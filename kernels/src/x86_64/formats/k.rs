@@ -1,0 +1,257 @@
+//! The K formats, and TQ2_0, which packs its codes as Q2_K does. Scales of a super-block of all rows are decoded once:
+//! each row's scale bytes are transposed to dwords, so that one vector operation serves 4 sub-blocks of every row. Codes
+//! that share bytes are split from one transposed load.
+
+use super::super::simd::Simd;
+use super::super::tile::{
+    Rows, Tile, TileFormat, U2SubMin, U3Minus4Sub, U4Min, U4Minus8, U5Min, U6Minus32Sub, high_nibbles,
+    load_f16, load_u32, low_nibbles, split_f16, sub_scale, transpose16, transpose32,
+};
+
+/// Each of the four bytes of each dword as floats, times `d`.
+#[inline(always)]
+unsafe fn scaled_bytes<S: Simd>(words: S::I, d: S::F) -> [S::F; 4] {
+    let mut scaled = [d; 4];
+    for (i, scaled) in scaled.iter_mut().enumerate() {
+        // SAFETY: the caller has the tier's features (here and below).
+        unsafe {
+            let byte = S::and(S::shr32(words, 8 * i as i32), S::splat32(255));
+            *scaled = S::mul(d, S::to_f32(byte));
+        }
+    }
+    scaled
+}
+
+/// `-v`, exact and for every v; `(-v) * min` is then `-(v * min)`.
+#[inline(always)]
+unsafe fn negate<S: Simd>(v: S::F) -> S::F {
+    // SAFETY: as above.
+    unsafe { S::as_f32(S::xor(S::as_i32(v), S::splat32(i32::MIN))) }
+}
+
+/// `bits & mask` after a shift of each i16 to the right.
+#[inline(always)]
+unsafe fn field<S: Simd>(bytes: S::I, shift: i32, mask: i8) -> S::I {
+    // SAFETY: as above.
+    unsafe { S::and(S::shr16(bytes, shift), S::splat8(mask)) }
+}
+
+/// `d`, `dmin` and the packed 6-bit scales and mins of Q4_K and Q5_K into all tiles.
+///
+/// # Safety
+/// The tier's features; 16 bytes are readable in each of `rows`.
+#[inline(always)]
+unsafe fn scales_and_mins<S: Simd>(rows: Rows<'_>, tiles: &mut [Tile<S>; 8]) {
+    // SAFETY: the caller's.
+    unsafe {
+        let [head, a, b, c] = transpose16::<S>(rows, 0);
+        let (d, dmin) = split_f16::<S>(head);
+        let dmin = negate::<S>(dmin);
+        // Bits 6-7 of a byte go to bits 4-5 of it.
+        let scales = [field::<S>(a, 0, 63), S::or(low_nibbles::<S>(c), field::<S>(a, 2, 48))];
+        let mins = [field::<S>(b, 0, 63), S::or(high_nibbles::<S>(c), field::<S>(b, 2, 48))];
+        for half in 0..2 {
+            let (d, m) = (scaled_bytes::<S>(scales[half], d), scaled_bytes::<S>(mins[half], dmin));
+            for (k, tile) in tiles[4 * half..4 * half + 4].iter_mut().enumerate() {
+                tile.d = d[k];
+                tile.m[0] = m[k];
+            }
+        }
+    }
+}
+
+/// Bytes `a` and `b` of each dword as the high bytes of its two i16: shifting right then extends the sign.
+#[inline(always)]
+unsafe fn pick<S: Simd>(words: S::I, a: u8, b: u8) -> S::I {
+    let mut index = [0x80u8; 16];
+    for dword in 0..4 {
+        index[4 * dword + 1] = 4 * dword as u8 + a;
+        index[4 * dword + 3] = 4 * dword as u8 + b;
+    }
+    // SAFETY: as above.
+    unsafe { S::shuffle(words, S::table(&index)) }
+}
+
+/// 16 signed sub-scales per row, the bytes of `words`, into all tiles; with `1 << LOG2` times them where
+/// `shift == 8 - LOG2`.
+#[inline(always)]
+unsafe fn sub_scales<S: Simd>(words: [S::I; 4], shift: i32, tiles: &mut [Tile<S>; 8]) {
+    for (g, tile) in tiles.iter_mut().enumerate() {
+        let (v, a) = (words[g / 2], 2 * (g % 2) as u8);
+        // SAFETY: as above.
+        unsafe {
+            tile.s[0] = sub_scale::<S>(S::sra16(pick::<S>(v, a, a), 8));
+            tile.s[1] = sub_scale::<S>(S::sra16(pick::<S>(v, a + 1, a + 1), 8));
+            if !S::VNNI {
+                tile.o = S::sra16(pick::<S>(v, a, a + 1), shift);
+            }
+        }
+    }
+}
+
+/// `VALUE` (a power of two up to 16) in every byte where `bits` has bit `4 + k`, else 0.
+#[inline(always)]
+unsafe fn high_bit<S: Simd, const VALUE: i8>(bits: S::I, k: usize) -> S::I {
+    // SAFETY: as above.
+    unsafe { S::min_u8(S::and(bits, S::splat8((16u8 << k) as i8)), S::splat8(VALUE)) }
+}
+
+/// The low (0) or high (1) half of each byte of `bits` as its high half, for [`high_bit`]. Other bits are garbage.
+#[inline(always)]
+unsafe fn bit_half<S: Simd>(bits: S::I, half: usize) -> S::I {
+    // SAFETY: as above.
+    unsafe { if half == 0 { S::shl16(bits, 4) } else { bits } }
+}
+
+/// The four 2-bit codes of each byte.
+#[inline(always)]
+unsafe fn two_bits<S: Simd>(bytes: S::I) -> [S::I; 4] {
+    // SAFETY: as above.
+    unsafe {
+        [field::<S>(bytes, 0, 3), field::<S>(bytes, 2, 3), field::<S>(bytes, 4, 3), field::<S>(bytes, 6, 3)]
+    }
+}
+
+macro_rules! super_blocks {
+    ($($(#[$doc:meta])* $name:ident: $codes:ty, $bytes:literal, |$rows:ident, $tiles:ident| $unpack:block)*) => {$(
+        $(#[$doc])*
+        pub(crate) struct $name;
+        impl<S: Simd> TileFormat<S> for $name {
+            type Codes = $codes;
+            const BYTES: usize = $bytes;
+            const GROUPS: usize = 8;
+            #[inline(always)]
+            unsafe fn unpack($rows: Rows<'_>, tiles: *mut Tile<S>) {
+                // SAFETY: the caller's 8 tiles, and `BYTES` bytes of each row.
+                unsafe {
+                    let $tiles = &mut *tiles.cast::<[Tile<S>; 8]>();
+                    $unpack
+                }
+            }
+        }
+    )*};
+}
+
+super_blocks! {
+    /// `scales: [u8; 16], qs: [u8; 64], d: f16, dmin: f16`, `w = d * sc * q - dmin * min`.
+    Q2_K: U2SubMin, 84, |rows, tiles| {
+        let scales = transpose16::<S>(rows, 0);
+        let (d, dmin) = split_f16::<S>(load_u32::<S>(rows, 80));
+        let dmin = negate::<S>(dmin);
+        let mut low = scales;
+        for (i, v) in scales.into_iter().enumerate() {
+            low[i] = low_nibbles::<S>(v);
+            let m = scaled_bytes::<S>(high_nibbles::<S>(v), dmin);
+            tiles[2 * i].m = [m[0], m[1]];
+            tiles[2 * i + 1].m = [m[2], m[3]];
+        }
+        sub_scales::<S>(low, 8, tiles);
+        for half in 0..2 {
+            for (j, qs) in transpose32::<S>(rows, 16 + 32 * half).into_iter().enumerate() {
+                for (k, codes) in two_bits::<S>(qs).into_iter().enumerate() {
+                    tiles[4 * half + k].codes[j] = codes;
+                }
+            }
+        }
+        for tile in tiles {
+            tile.d = d;
+        }
+    }
+
+    /// `hmask: [u8; 32], qs: [u8; 64], scales: [u8; 12], d: f16`, `w = d * (sc - 32) * (q - 4)`.
+    Q3_K: U3Minus4Sub, 110, |rows, tiles| {
+        // The last 16 bytes: two of qs, the scales, d. The scales as dwords are two bytes further.
+        let tail = transpose16::<S>(rows, 94);
+        let mut words = [tail[0]; 3];
+        for (i, word) in words.iter_mut().enumerate() {
+            *word = S::or(S::shr32(tail[i], 16), S::shl32(tail[i + 1], 16));
+        }
+        let [a, b, c] = words;
+        let (_, d) = split_f16::<S>(tail[3]);
+        let high = two_bits::<S>(c);
+        let mut scales = [low_nibbles::<S>(a), low_nibbles::<S>(b), high_nibbles::<S>(a), high_nibbles::<S>(b)];
+        for (scale, high) in scales.iter_mut().zip(high) {
+            *scale = S::sub8(S::or(*scale, S::shl16(high, 4)), S::splat8(32));
+        }
+        sub_scales::<S>(scales, 6, tiles);
+        let masks = transpose32::<S>(rows, 0);
+        for half in 0..2 {
+            for (j, qs) in transpose32::<S>(rows, 32 + 32 * half).into_iter().enumerate() {
+                let mask = bit_half::<S>(masks[j], half);
+                for (k, codes) in two_bits::<S>(qs).into_iter().enumerate() {
+                    tiles[4 * half + k].codes[j] = S::or(codes, high_bit::<S, 4>(mask, k));
+                }
+            }
+        }
+        for tile in tiles {
+            tile.d = d;
+        }
+    }
+
+    /// `d: f16, dmin: f16, scales: [u8; 12], qs: [u8; 128]`, `w = d * sc * q - dmin * min`.
+    Q4_K: U4Min, 144, |rows, tiles| {
+        scales_and_mins::<S>(rows, tiles);
+        for p in 0..4 {
+            for (j, qs) in transpose32::<S>(rows, 16 + 32 * p).into_iter().enumerate() {
+                tiles[2 * p].codes[j] = low_nibbles::<S>(qs);
+                tiles[2 * p + 1].codes[j] = high_nibbles::<S>(qs);
+            }
+        }
+    }
+
+    /// `d: f16, dmin: f16, scales: [u8; 12], qh: [u8; 32], qs: [u8; 128]`, `w = d * sc * q - dmin * min`.
+    Q5_K: U5Min, 176, |rows, tiles| {
+        scales_and_mins::<S>(rows, tiles);
+        let bits = transpose32::<S>(rows, 16);
+        for p in 0..4 {
+            for (j, qs) in transpose32::<S>(rows, 48 + 32 * p).into_iter().enumerate() {
+                let (bits, k) = (bit_half::<S>(bits[j], p / 2), 2 * (p % 2));
+                tiles[2 * p].codes[j] = S::or(low_nibbles::<S>(qs), high_bit::<S, 16>(bits, k));
+                tiles[2 * p + 1].codes[j] = S::or(high_nibbles::<S>(qs), high_bit::<S, 16>(bits, k + 1));
+            }
+        }
+    }
+
+    /// `ql: [u8; 128], qh: [u8; 64], scales: [i8; 16], d: f16`, `w = d * sc * (q - 32)`.
+    Q6_K: U6Minus32Sub, 210, |rows, tiles| {
+        sub_scales::<S>(transpose16::<S>(rows, 192), 3, tiles);
+        for half in 0..2 {
+            for quarter in 0..2 {
+                let first = transpose16::<S>(rows, 64 * half + 16 * quarter);
+                let second = transpose16::<S>(rows, 64 * half + 32 + 16 * quarter);
+                let high = transpose16::<S>(rows, 128 + 32 * half + 16 * quarter);
+                for i in 0..4 {
+                    let (a, b, h) = (first[i], second[i], high[i]);
+                    let codes = [
+                        S::or(low_nibbles::<S>(a), S::and(S::shl16(h, 4), S::splat8(48))),
+                        S::or(low_nibbles::<S>(b), S::and(S::shl16(h, 2), S::splat8(48))),
+                        S::or(high_nibbles::<S>(a), field::<S>(h, 0, 48)),
+                        S::or(high_nibbles::<S>(b), field::<S>(h, 2, 48)),
+                    ];
+                    for (k, codes) in codes.into_iter().enumerate() {
+                        tiles[4 * half + k].codes[4 * quarter + i] = codes;
+                    }
+                }
+            }
+        }
+        let d = load_f16::<S>(rows, 208);
+        for tile in tiles {
+            tile.d = d;
+        }
+    }
+
+    /// `qs: [u8; 64], d: f16`, `w = d * (q - 1)`. Codes are `q + 7`, to share the arithmetic of Q4_0.
+    TQ2_0: U4Minus8, 66, |rows, tiles| {
+        for half in 0..2 {
+            for (j, qs) in transpose32::<S>(rows, 32 * half).into_iter().enumerate() {
+                for (k, codes) in two_bits::<S>(qs).into_iter().enumerate() {
+                    tiles[4 * half + k].codes[j] = S::add8(codes, S::splat8(7));
+                }
+            }
+        }
+        let d = load_f16::<S>(rows, 64);
+        for tile in tiles {
+            tile.d = d;
+        }
+    }
+}

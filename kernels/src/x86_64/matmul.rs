@@ -1,0 +1,210 @@
+//! GEMV and GEMM of the tiers of x86-64, written once for all formats and tiers (contract section 2).
+//!
+//! *GEMV* (few columns): each block of `ROWS` rows is unpacked to tiles and used at once, with the next rows prefetched
+//! line by line. *GEMM* (many columns): a panel of two tiles' rows is unpacked into caller-provided scratch that stays in
+//! cache, and every `COLUMNS` columns run over it. Both do the arithmetic of [`super::dot`], so they return the same bits.
+
+use super::dot::{Acc, Columns, accumulate, accumulate_mins, store};
+use super::simd::Simd;
+use super::tile::{MAX_ROWS, Rows, Tile, TileFormat};
+use crate::format::GROUP;
+use crate::matrix::{MatMut, Matrix, QuantizedRows};
+use crate::table::Matmul;
+use std::arch::x86_64::*;
+
+/// Tiles that share each broadcast of activations in the GEMM.
+const TILES: usize = 2;
+
+/// The kernel of format `T` on tier `S`.
+pub(crate) const fn of<S: Simd, T: TileFormat<S>>() -> Option<Matmul> {
+    Some(Matmul { run: matmul::<S, T>, scratch: scratch_bytes::<S> })
+}
+
+/// Bytes of scratch for a matrix with `cols` columns.
+fn scratch_bytes<S: Simd>(cols: usize) -> usize {
+    // One tile more, because the scratch may begin anywhere.
+    (TILES * (cols / GROUP) + 1) * size_of::<Tile<S>>()
+}
+
+/// Which part of the result a step of the GEMM makes.
+#[derive(Clone, Copy)]
+pub(crate) struct Block {
+    /// Groups of 32 along K.
+    pub groups: usize,
+    /// The first row, and how many of the rows from there on exist.
+    pub row: usize,
+    pub live: usize,
+    /// The first column.
+    pub column: usize,
+}
+
+/// `w * x` into `y`; `scratch` has at least [`scratch_bytes`] bytes.
+///
+/// # Safety
+/// The tier is usable; shapes have been checked: `w.cols() == x.k()`, `y` is `x.n()` columns of `w.rows()`.
+unsafe fn matmul<S: Simd, T: TileFormat<S>>(
+    w: &Matrix<'_>,
+    x: &QuantizedRows<'_>,
+    y: &mut MatMut<'_>,
+    scratch: &mut [u8],
+) {
+    // SAFETY: the caller's.
+    unsafe {
+        match x.n() {
+            0 => {}
+            1 => S::gemv::<T, 1>(w, x, y),
+            2 => S::gemv::<T, 2>(w, x, y),
+            3 => S::gemv::<T, 3>(w, x, y),
+            4 => S::gemv::<T, 4>(w, x, y),
+            5 if const { S::GEMV_COLUMNS >= 5 } => S::gemv::<T, 5>(w, x, y),
+            6 if const { S::GEMV_COLUMNS >= 6 } => S::gemv::<T, 6>(w, x, y),
+            7 if const { S::GEMV_COLUMNS >= 7 } => S::gemv::<T, 7>(w, x, y),
+            8 if const { S::GEMV_COLUMNS >= 8 } => S::gemv::<T, 8>(w, x, y),
+            _ => gemm::<S, T>(w, x, y, scratch),
+        }
+    }
+}
+
+/// The rows of `w` that tiles are made of, and what to prefetch while they are used.
+struct TileRows {
+    start: [*const u8; MAX_ROWS],
+    live: usize,
+    /// Bytes from `start[0]` to the rows after these, and how many of them belong to each group.
+    ahead: usize,
+    per_group: usize,
+}
+
+impl TileRows {
+    /// `n` rows from `r0` on.
+    #[inline(always)]
+    fn new(w: &Matrix<'_>, r0: usize, n: usize) -> TileRows {
+        let live = n.min(w.rows() - r0);
+        // Past the last row the last row is repeated and its results are not stored.
+        let row = |i: usize| w.data().as_ptr().wrapping_add((r0 + i.min(live - 1)) * w.row_bytes());
+        let ahead = n * w.row_bytes();
+        let per_group = ahead.div_ceil((w.cols() / GROUP).max(1));
+        TileRows { start: std::array::from_fn(row), live, ahead, per_group }
+    }
+
+    /// Where the block `offset` bytes into each row begins.
+    #[inline(always)]
+    fn block(&self, offset: usize) -> Rows<'_> {
+        Rows { start: &self.start, offset }
+    }
+
+    /// Fetches group `g`'s share of the rows to come.
+    #[inline(always)]
+    fn prefetch(&self, g: usize) {
+        let start = self.start[0].wrapping_add(self.ahead + g * self.per_group);
+        for line in (0..self.per_group).step_by(64) {
+            // SAFETY: part of every x86-64; a prefetch of any address is harmless, also past the end of the mapping.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(line).cast()) };
+        }
+    }
+}
+
+/// All rows times `N` columns, straight from the blocks.
+///
+/// # Safety
+/// As [`matmul`], and `N` columns.
+#[inline(always)]
+pub(crate) unsafe fn gemv<S: Simd, T: TileFormat<S>, const N: usize>(
+    w: &Matrix<'_>,
+    x: &QuantizedRows<'_>,
+    y: &mut MatMut<'_>,
+) {
+    let groups = w.cols() / GROUP;
+    let x = Columns::<N>::new(x, 0, 0);
+    let mut tiles: [std::mem::MaybeUninit<Tile<S>>; 8] = [const { std::mem::MaybeUninit::uninit() }; 8];
+    let tiles: *mut Tile<S> = tiles.as_mut_ptr().cast();
+    for r0 in (0..w.rows()).step_by(S::ROWS) {
+        let rows = TileRows::new(w, r0, S::ROWS);
+        // SAFETY: block b lies within every row, its groups within every activation row, and `unpack` writes all fields
+        // of its at most 8 tiles that are read.
+        unsafe {
+            let mut acc: Acc<S, 1, N> = [[S::splat(0.0); N]];
+            let mut macc = acc;
+            for b in 0..groups / T::GROUPS {
+                let (rows_b, x) = (rows.block(b * T::BYTES), x.from(b * T::GROUPS));
+                if T::GROUPS == 1 {
+                    T::unpack(rows_b, tiles);
+                } else {
+                    S::unpack::<T>(rows_b, tiles);
+                }
+                for i in 0..T::GROUPS {
+                    // A few lines at a time: a burst per super-block would fill the queues of the cache.
+                    rows.prefetch(b * T::GROUPS + i);
+                    accumulate::<S, T::Codes, 1, N>(&mut acc, [tiles.add(i)], &x.from(i), 1);
+                }
+                accumulate_mins::<S, T::Codes, 1, N>(&mut macc, [tiles], &x, T::GROUPS);
+            }
+            store::<S, T::Codes, 1, N>(acc, macc, y, Block { groups, row: r0, live: rows.live, column: 0 });
+        }
+    }
+}
+
+/// All rows times all columns, two tiles of rows at a time through a panel of tiles in `scratch`.
+///
+/// # Safety
+/// As [`matmul`].
+unsafe fn gemm<S: Simd, T: TileFormat<S>>(
+    w: &Matrix<'_>,
+    x: &QuantizedRows<'_>,
+    y: &mut MatMut<'_>,
+    scratch: &mut [u8],
+) {
+    let groups = w.cols() / GROUP;
+    // SAFETY: every bit pattern is a tile: vectors of integers and floats.
+    let (_, tiles, _) = unsafe { scratch.align_to_mut::<Tile<S>>() };
+    let (first, rest) = tiles.split_at_mut(groups);
+    let panels = [first.as_mut_ptr(), rest[..groups].as_mut_ptr()];
+    for row in (0..w.rows()).step_by(TILES * S::ROWS) {
+        let live = (TILES * S::ROWS).min(w.rows() - row);
+        for (t, panel) in panels.into_iter().enumerate().take(live.div_ceil(S::ROWS)) {
+            let rows = TileRows::new(w, row + t * S::ROWS, S::ROWS);
+            for b in 0..groups / T::GROUPS {
+                for g in b * T::GROUPS..(b + 1) * T::GROUPS {
+                    rows.prefetch(g);
+                }
+                // SAFETY: block b lies within every row, its tiles within the panel.
+                unsafe { S::unpack::<T>(rows.block(b * T::BYTES), panel.add(b * T::GROUPS)) };
+            }
+        }
+        let at = Block { groups, row, live, column: 0 };
+        // SAFETY: both panels hold `groups` tiles; one is enough for the rows of one tile.
+        unsafe {
+            if live > S::ROWS {
+                all_columns::<S, T, 2>(panels.map(<*mut _>::cast_const), x, y, at);
+            } else {
+                all_columns::<S, T, 1>([panels[0]], x, y, at);
+            }
+        }
+    }
+}
+
+/// `R` panels times all columns.
+///
+/// # Safety
+/// As [`Simd::multiply`].
+unsafe fn all_columns<S: Simd, T: TileFormat<S>, const R: usize>(
+    panels: [*const Tile<S>; R],
+    x: &QuantizedRows<'_>,
+    y: &mut MatMut<'_>,
+    at: Block,
+) {
+    for column in (0..x.n()).step_by(S::COLUMNS) {
+        let at = Block { column, ..at };
+        // SAFETY: the caller's.
+        unsafe {
+            match S::COLUMNS.min(x.n() - column) {
+                1 => S::multiply::<T::Codes, R, 1>(panels, x, y, at),
+                2 => S::multiply::<T::Codes, R, 2>(panels, x, y, at),
+                3 => S::multiply::<T::Codes, R, 3>(panels, x, y, at),
+                4 => S::multiply::<T::Codes, R, 4>(panels, x, y, at),
+                5 if const { S::COLUMNS >= 5 } => S::multiply::<T::Codes, R, 5>(panels, x, y, at),
+                _ if const { S::COLUMNS >= 6 } => S::multiply::<T::Codes, R, 6>(panels, x, y, at),
+                _ => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,416 @@
+//! What the tiers of x86-64 differ in: a vector has one dword for each row of a tile, 8 rows in a ymm register or 16 in a
+//! zmm register, and four bytes times four bytes are summed by `vpmaddubsw` or by `vpdpbusd`.
+//!
+//! Formats, dot products and drivers are written once over [`Simd`], as `#[inline(always)]` functions. The methods that
+//! [`entry_points!`] defines are the only ones compiled with a tier's `#[target_feature]`s; all else is inlined into them.
+
+use super::dot;
+use super::matmul::{self, Block};
+use super::tile::{Codes, Rows, Tile, TileFormat};
+use crate::matrix::{MatMut, Matrix, QuantizedRows};
+use std::arch::x86_64::*;
+
+/// AVX2, FMA and F16C.
+#[derive(Clone, Copy)]
+pub(crate) struct Avx2;
+/// [`Avx2`] and AVX-VNNI.
+#[derive(Clone, Copy)]
+pub(crate) struct AvxVnni;
+/// AVX-512 F, BW, DQ, VL and VNNI.
+#[derive(Clone, Copy)]
+pub(crate) struct Avx512Vnni;
+
+/// The vectors of a tier, and what is done with them.
+///
+/// Methods are `unsafe` because their instructions need the tier's CPU features; call them only from functions that
+/// the tier's table leads to. Names are those of the instructions, without the width.
+#[allow(clippy::missing_safety_doc, reason = "stated once, above")]
+pub(crate) trait Simd: Copy + 'static {
+    /// One dword (4 codes, 2 i16 or an i32) for each row.
+    type I: Copy;
+    /// One f32 for each row.
+    type F: Copy;
+    /// Rows of a tile.
+    const ROWS: usize;
+    /// Whether [`Simd::dpbusd`] is one instruction; else products go through `vpmaddubsw`.
+    const VNNI: bool;
+    /// Columns of the register tile of the GEMM, which is two tiles high.
+    const COLUMNS: usize;
+    /// Up to this many columns are a GEMV: rows are unpacked for all of them at once.
+    const GEMV_COLUMNS: usize;
+
+    /// [`matmul::gemv`]
+    unsafe fn gemv<T: TileFormat<Self>, const N: usize>(
+        w: &Matrix<'_>,
+        x: &QuantizedRows<'_>,
+        y: &mut MatMut<'_>,
+    );
+    /// [`TileFormat::unpack`]
+    unsafe fn unpack<T: TileFormat<Self>>(rows: Rows<'_>, tiles: *mut Tile<Self>);
+    /// [`dot::multiply`]
+    unsafe fn multiply<C: Codes, const R: usize, const N: usize>(
+        panels: [*const Tile<Self>; R],
+        x: &QuantizedRows<'_>,
+        y: &mut MatMut<'_>,
+        at: Block,
+    );
+
+    unsafe fn splat8(x: i8) -> Self::I;
+    unsafe fn splat16(x: i16) -> Self::I;
+    unsafe fn splat32(x: i32) -> Self::I;
+    /// The same 16 bytes in every 128-bit lane.
+    unsafe fn table(bytes: &[u8; 16]) -> Self::I;
+    /// One dword per row, unaligned.
+    unsafe fn load(p: *const i32) -> Self::I;
+    /// 16 bytes from each of 4 or 2 pointers, one 128-bit lane each: `p(0), p(4), p(8), p(12)` plus `first`.
+    unsafe fn load_lanes(p: impl Fn(usize) -> *const u8, first: usize) -> Self::I;
+    unsafe fn and(a: Self::I, b: Self::I) -> Self::I;
+    unsafe fn or(a: Self::I, b: Self::I) -> Self::I;
+    unsafe fn xor(a: Self::I, b: Self::I) -> Self::I;
+    unsafe fn add8(a: Self::I, b: Self::I) -> Self::I;
+    unsafe fn sub8(a: Self::I, b: Self::I) -> Self::I;
+    unsafe fn min_u8(a: Self::I, b: Self::I) -> Self::I;
+    unsafe fn abs8(a: Self::I) -> Self::I;
+    /// `a` where `sign` is positive, `-a` where it is negative, bytewise; anything where it is 0.
+    unsafe fn sign8(a: Self::I, sign: Self::I) -> Self::I;
+    unsafe fn add16(a: Self::I, b: Self::I) -> Self::I;
+    unsafe fn sub16(a: Self::I, b: Self::I) -> Self::I;
+    /// Shift counts are constants after inlining.
+    unsafe fn shl16(a: Self::I, n: i32) -> Self::I;
+    unsafe fn shr16(a: Self::I, n: i32) -> Self::I;
+    unsafe fn sra16(a: Self::I, n: i32) -> Self::I;
+    unsafe fn add32(a: Self::I, b: Self::I) -> Self::I;
+    unsafe fn sub32(a: Self::I, b: Self::I) -> Self::I;
+    unsafe fn min32(a: Self::I, b: Self::I) -> Self::I;
+    unsafe fn max32(a: Self::I, b: Self::I) -> Self::I;
+    unsafe fn shl32(a: Self::I, n: i32) -> Self::I;
+    unsafe fn shr32(a: Self::I, n: i32) -> Self::I;
+    unsafe fn sra32(a: Self::I, n: i32) -> Self::I;
+    /// `vpshufb`: bytes of each 128-bit lane of `a` by the low nibbles of `index`, 0 where its top bit is set.
+    unsafe fn shuffle(a: Self::I, index: Self::I) -> Self::I;
+    unsafe fn unpack_lo32(a: Self::I, b: Self::I) -> Self::I;
+    unsafe fn unpack_hi32(a: Self::I, b: Self::I) -> Self::I;
+    unsafe fn unpack_lo64(a: Self::I, b: Self::I) -> Self::I;
+    unsafe fn unpack_hi64(a: Self::I, b: Self::I) -> Self::I;
+    /// Unsigned bytes of `a` times signed ones of `b`, neighbours summed as saturated i16.
+    unsafe fn maddubs(a: Self::I, b: Self::I) -> Self::I;
+    /// i16 times i16, neighbours summed as i32.
+    unsafe fn madd(a: Self::I, b: Self::I) -> Self::I;
+    /// `sum + w * x`: 4 unsigned bytes of `w` times 4 signed ones of `x`; nothing saturates.
+    unsafe fn dpbusd(sum: Self::I, w: Self::I, x: Self::I) -> Self::I;
+    /// Keeps `v` in a register here, between what comes before and after, at no cost: left alone, the compiler finishes one
+    /// sum after the other and, for that, spills weights and activations.
+    unsafe fn pin(v: &mut Self::I);
+
+    unsafe fn splat(x: f32) -> Self::F;
+    unsafe fn store(p: *mut f32, v: Self::F);
+    unsafe fn add(a: Self::F, b: Self::F) -> Self::F;
+    unsafe fn mul(a: Self::F, b: Self::F) -> Self::F;
+    /// `a * b + c`, rounded once.
+    unsafe fn fma(a: Self::F, b: Self::F, c: Self::F) -> Self::F;
+    /// i32 to f32.
+    unsafe fn to_f32(a: Self::I) -> Self::F;
+    unsafe fn as_f32(a: Self::I) -> Self::F;
+    unsafe fn as_i32(a: Self::F) -> Self::I;
+    /// The low 16 bits of each dword, an f16, widened.
+    unsafe fn f16_to_f32(a: Self::I) -> Self::F;
+}
+
+/// The functions that are compiled with a tier's features.
+macro_rules! entry_points {
+    ($features:literal) => {
+        #[target_feature(enable = $features)]
+        unsafe fn gemv<T: TileFormat<Self>, const N: usize>(
+            w: &Matrix<'_>,
+            x: &QuantizedRows<'_>,
+            y: &mut MatMut<'_>,
+        ) {
+            // SAFETY: the caller's.
+            unsafe { matmul::gemv::<Self, T, N>(w, x, y) }
+        }
+        #[inline(never)]
+        #[target_feature(enable = $features)]
+        unsafe fn unpack<T: TileFormat<Self>>(rows: Rows<'_>, tiles: *mut Tile<Self>) {
+            // SAFETY: the caller's.
+            unsafe { T::unpack(rows, tiles) }
+        }
+        #[target_feature(enable = $features)]
+        unsafe fn multiply<C: Codes, const R: usize, const N: usize>(
+            panels: [*const Tile<Self>; R],
+            x: &QuantizedRows<'_>,
+            y: &mut MatMut<'_>,
+            at: Block,
+        ) {
+            // SAFETY: the caller's.
+            unsafe { dot::multiply::<Self, C, R, N>(panels, x, y, at) }
+        }
+    };
+}
+
+/// Methods that are one intrinsic each.
+macro_rules! intrinsics {
+    ($($name:ident($($arg:ident: $ty:ident),*) -> $result:ident = $f:ident;)*) => {$(
+        #[inline(always)]
+        unsafe fn $name($($arg: Self::$ty),*) -> Self::$result {
+            // SAFETY: the caller has the tier's features (see `Simd`).
+            unsafe { $f($($arg),*) }
+        }
+    )*};
+}
+/// Shifts by a count that is a constant after inlining.
+macro_rules! shifts {
+    ($($name:ident = $f:ident;)*) => {$(
+        #[inline(always)]
+        unsafe fn $name(a: Self::I, n: i32) -> Self::I {
+            // SAFETY: the caller has the tier's features (see `Simd`).
+            unsafe { $f(a, _mm_cvtsi32_si128(n)) }
+        }
+    )*};
+}
+
+macro_rules! ymm {
+    ($name:ident, $vnni:literal, $features:literal, $dpbusd:ident) => {
+        impl Simd for $name {
+            type I = __m256i;
+            type F = __m256;
+            const ROWS: usize = 8;
+            const VNNI: bool = $vnni;
+            const COLUMNS: usize = 4;
+            const GEMV_COLUMNS: usize = 4;
+            entry_points!($features);
+            intrinsics! {
+                and(a: I, b: I) -> I = _mm256_and_si256;
+                or(a: I, b: I) -> I = _mm256_or_si256;
+                xor(a: I, b: I) -> I = _mm256_xor_si256;
+                add8(a: I, b: I) -> I = _mm256_add_epi8;
+                sub8(a: I, b: I) -> I = _mm256_sub_epi8;
+                min_u8(a: I, b: I) -> I = _mm256_min_epu8;
+                abs8(a: I) -> I = _mm256_abs_epi8;
+                sign8(a: I, sign: I) -> I = _mm256_sign_epi8;
+                add16(a: I, b: I) -> I = _mm256_add_epi16;
+                sub16(a: I, b: I) -> I = _mm256_sub_epi16;
+                add32(a: I, b: I) -> I = _mm256_add_epi32;
+                sub32(a: I, b: I) -> I = _mm256_sub_epi32;
+                min32(a: I, b: I) -> I = _mm256_min_epi32;
+                max32(a: I, b: I) -> I = _mm256_max_epi32;
+                shuffle(a: I, index: I) -> I = _mm256_shuffle_epi8;
+                unpack_lo32(a: I, b: I) -> I = _mm256_unpacklo_epi32;
+                unpack_hi32(a: I, b: I) -> I = _mm256_unpackhi_epi32;
+                unpack_lo64(a: I, b: I) -> I = _mm256_unpacklo_epi64;
+                unpack_hi64(a: I, b: I) -> I = _mm256_unpackhi_epi64;
+                maddubs(a: I, b: I) -> I = _mm256_maddubs_epi16;
+                madd(a: I, b: I) -> I = _mm256_madd_epi16;
+                dpbusd(sum: I, w: I, x: I) -> I = $dpbusd;
+                add(a: F, b: F) -> F = _mm256_add_ps;
+                mul(a: F, b: F) -> F = _mm256_mul_ps;
+                fma(a: F, b: F, c: F) -> F = _mm256_fmadd_ps;
+                to_f32(a: I) -> F = _mm256_cvtepi32_ps;
+                as_f32(a: I) -> F = _mm256_castsi256_ps;
+                as_i32(a: F) -> I = _mm256_castps_si256;
+            }
+            shifts! {
+                shl16 = _mm256_sll_epi16;
+                shr16 = _mm256_srl_epi16;
+                sra16 = _mm256_sra_epi16;
+                shl32 = _mm256_sll_epi32;
+                shr32 = _mm256_srl_epi32;
+                sra32 = _mm256_sra_epi32;
+            }
+            #[inline(always)]
+            unsafe fn splat8(x: i8) -> __m256i {
+                // SAFETY: the caller has AVX2 (here and below).
+                unsafe { _mm256_set1_epi8(x) }
+            }
+            #[inline(always)]
+            unsafe fn splat16(x: i16) -> __m256i {
+                // SAFETY: as above.
+                unsafe { _mm256_set1_epi16(x) }
+            }
+            #[inline(always)]
+            unsafe fn splat32(x: i32) -> __m256i {
+                // SAFETY: as above.
+                unsafe { _mm256_set1_epi32(x) }
+            }
+            #[inline(always)]
+            unsafe fn table(bytes: &[u8; 16]) -> __m256i {
+                // SAFETY: as above; 16 bytes.
+                unsafe { _mm256_broadcastsi128_si256(_mm_loadu_si128(bytes.as_ptr().cast())) }
+            }
+            #[inline(always)]
+            unsafe fn load(p: *const i32) -> __m256i {
+                // SAFETY: as above; the caller's 8 dwords.
+                unsafe { _mm256_loadu_si256(p.cast()) }
+            }
+            #[inline(always)]
+            unsafe fn load_lanes(p: impl Fn(usize) -> *const u8, first: usize) -> __m256i {
+                // SAFETY: as above; the caller's 16 bytes at each pointer.
+                unsafe {
+                    let low = _mm256_castsi128_si256(_mm_loadu_si128(p(first).cast()));
+                    _mm256_inserti128_si256::<1>(low, _mm_loadu_si128(p(first + 4).cast()))
+                }
+            }
+            #[inline(always)]
+            unsafe fn pin(v: &mut __m256i) {
+                // SAFETY: the caller has AVX2.
+                unsafe { pin_ymm(v) }
+            }
+            #[inline(always)]
+            unsafe fn splat(x: f32) -> __m256 {
+                // SAFETY: as above.
+                unsafe { _mm256_set1_ps(x) }
+            }
+            #[inline(always)]
+            unsafe fn store(p: *mut f32, v: __m256) {
+                // SAFETY: as above; the caller's 8 values.
+                unsafe { _mm256_storeu_ps(p, v) }
+            }
+            #[inline(always)]
+            unsafe fn f16_to_f32(a: __m256i) -> __m256 {
+                // SAFETY: as above; F16C too.
+                unsafe {
+                    let low = _mm256_and_si256(a, _mm256_set1_epi32(0xffff));
+                    let packed =
+                        _mm_packus_epi32(_mm256_castsi256_si128(low), _mm256_extracti128_si256::<1>(low));
+                    _mm256_cvtph_ps(packed)
+                }
+            }
+        }
+    };
+}
+ymm!(Avx2, false, "avx2,fma,f16c", no_dpbusd);
+ymm!(AvxVnni, true, "avx2,fma,f16c,avxvnni", _mm256_dpbusd_avx_epi32);
+
+/// What `vpdpbusd` returns, where there is none; not used, because such a tier's sums are shorter through i16.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn no_dpbusd(sum: __m256i, w: __m256i, x: __m256i) -> __m256i {
+    let even = _mm256_madd_epi16(
+        _mm256_and_si256(w, _mm256_set1_epi16(255)),
+        _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(x)),
+    );
+    let odd = _mm256_madd_epi16(_mm256_srli_epi16::<8>(w), _mm256_srai_epi16::<8>(x));
+    _mm256_add_epi32(sum, _mm256_add_epi32(even, odd))
+}
+
+impl Simd for Avx512Vnni {
+    type I = __m512i;
+    type F = __m512;
+    const ROWS: usize = 16;
+    const VNNI: bool = true;
+    const COLUMNS: usize = 6;
+    const GEMV_COLUMNS: usize = 8;
+    entry_points!("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni");
+    intrinsics! {
+        and(a: I, b: I) -> I = _mm512_and_si512;
+        or(a: I, b: I) -> I = _mm512_or_si512;
+        xor(a: I, b: I) -> I = _mm512_xor_si512;
+        add8(a: I, b: I) -> I = _mm512_add_epi8;
+        sub8(a: I, b: I) -> I = _mm512_sub_epi8;
+        min_u8(a: I, b: I) -> I = _mm512_min_epu8;
+        abs8(a: I) -> I = _mm512_abs_epi8;
+        add16(a: I, b: I) -> I = _mm512_add_epi16;
+        sub16(a: I, b: I) -> I = _mm512_sub_epi16;
+        add32(a: I, b: I) -> I = _mm512_add_epi32;
+        sub32(a: I, b: I) -> I = _mm512_sub_epi32;
+        min32(a: I, b: I) -> I = _mm512_min_epi32;
+        max32(a: I, b: I) -> I = _mm512_max_epi32;
+        shuffle(a: I, index: I) -> I = _mm512_shuffle_epi8;
+        unpack_lo32(a: I, b: I) -> I = _mm512_unpacklo_epi32;
+        unpack_hi32(a: I, b: I) -> I = _mm512_unpackhi_epi32;
+        unpack_lo64(a: I, b: I) -> I = _mm512_unpacklo_epi64;
+        unpack_hi64(a: I, b: I) -> I = _mm512_unpackhi_epi64;
+        maddubs(a: I, b: I) -> I = _mm512_maddubs_epi16;
+        madd(a: I, b: I) -> I = _mm512_madd_epi16;
+        dpbusd(sum: I, w: I, x: I) -> I = _mm512_dpbusd_epi32;
+        add(a: F, b: F) -> F = _mm512_add_ps;
+        mul(a: F, b: F) -> F = _mm512_mul_ps;
+        fma(a: F, b: F, c: F) -> F = _mm512_fmadd_ps;
+        to_f32(a: I) -> F = _mm512_cvtepi32_ps;
+        as_f32(a: I) -> F = _mm512_castsi512_ps;
+        as_i32(a: F) -> I = _mm512_castps_si512;
+    }
+    shifts! {
+        shl16 = _mm512_sll_epi16;
+        shr16 = _mm512_srl_epi16;
+        sra16 = _mm512_sra_epi16;
+        shl32 = _mm512_sll_epi32;
+        shr32 = _mm512_srl_epi32;
+        sra32 = _mm512_sra_epi32;
+    }
+    #[inline(always)]
+    unsafe fn splat8(x: i8) -> __m512i {
+        // SAFETY: the caller has AVX-512 (here and below).
+        unsafe { _mm512_set1_epi8(x) }
+    }
+    #[inline(always)]
+    unsafe fn splat16(x: i16) -> __m512i {
+        // SAFETY: as above.
+        unsafe { _mm512_set1_epi16(x) }
+    }
+    #[inline(always)]
+    unsafe fn splat32(x: i32) -> __m512i {
+        // SAFETY: as above.
+        unsafe { _mm512_set1_epi32(x) }
+    }
+    #[inline(always)]
+    unsafe fn table(bytes: &[u8; 16]) -> __m512i {
+        // SAFETY: as above; 16 bytes.
+        unsafe { _mm512_broadcast_i32x4(_mm_loadu_si128(bytes.as_ptr().cast())) }
+    }
+    #[inline(always)]
+    unsafe fn load(p: *const i32) -> __m512i {
+        // SAFETY: as above; the caller's 16 dwords.
+        unsafe { _mm512_loadu_si512(p.cast()) }
+    }
+    #[inline(always)]
+    unsafe fn load_lanes(p: impl Fn(usize) -> *const u8, first: usize) -> __m512i {
+        // SAFETY: as above; the caller's 16 bytes at each pointer.
+        unsafe {
+            let v = _mm512_castsi128_si512(_mm_loadu_si128(p(first).cast()));
+            let v = _mm512_inserti32x4::<1>(v, _mm_loadu_si128(p(first + 4).cast()));
+            let v = _mm512_inserti32x4::<2>(v, _mm_loadu_si128(p(first + 8).cast()));
+            _mm512_inserti32x4::<3>(v, _mm_loadu_si128(p(first + 12).cast()))
+        }
+    }
+    #[inline(always)]
+    unsafe fn sign8(a: __m512i, sign: __m512i) -> __m512i {
+        // SAFETY: as above.
+        unsafe { _mm512_mask_sub_epi8(a, _mm512_movepi8_mask(sign), _mm512_setzero_si512(), a) }
+    }
+    #[inline(always)]
+    unsafe fn pin(v: &mut __m512i) {
+        // SAFETY: the caller has AVX-512.
+        unsafe { pin_zmm(v) }
+    }
+    #[inline(always)]
+    unsafe fn splat(x: f32) -> __m512 {
+        // SAFETY: as above.
+        unsafe { _mm512_set1_ps(x) }
+    }
+    #[inline(always)]
+    unsafe fn store(p: *mut f32, v: __m512) {
+        // SAFETY: as above; the caller's 16 values.
+        unsafe { _mm512_storeu_ps(p, v) }
+    }
+    #[inline(always)]
+    unsafe fn f16_to_f32(a: __m512i) -> __m512 {
+        // SAFETY: as above.
+        unsafe { _mm512_cvtph_ps(_mm512_cvtepi32_epi16(a)) }
+    }
+}
+
+// Assembler needs a function with the feature of its registers.
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn pin_ymm(v: &mut __m256i) {
+    // SAFETY: no instruction.
+    unsafe { std::arch::asm!("/* {} */", inout(ymm_reg) * v, options(nomem, nostack, preserves_flags)) }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn pin_zmm(v: &mut __m512i) {
+    // SAFETY: no instruction.
+    unsafe { std::arch::asm!("/* {} */", inout(zmm_reg) * v, options(nomem, nostack, preserves_flags)) }
+}

@@ -1,0 +1,210 @@
+//! `ROWS` rows by 32 weights, the unit that every format unpacks to and that [`super::dot`] multiplies.
+
+use super::simd::Simd;
+use crate::format::Mins;
+
+/// 32 weights of `ROWS` rows. `codes[j]` holds weights `4j .. 4j+4` of each row, one dword per row.
+///
+/// Fields that a format's [`Codes`] do not use are neither written nor read.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Tile<S: Simd> {
+    /// Unsigned codes (`q + OFFSET`), or signed ones where `SIGNED`.
+    pub codes: [S::I; 8],
+    /// Scale of each row.
+    pub d: S::F,
+    /// With `SUB_SCALES`, those of each half: i16 pairs `(s, s)` per row, or f32 where the tier has `VNNI`.
+    pub s: [S::I; 2],
+    /// With `SUB_SCALES` and an offset, `OFFSET * (s[0], s[1])` as an i16 pair per row; not used with `VNNI`.
+    pub o: S::I,
+    /// Mins of each half; equal, and only the first used, for one min per 32.
+    pub m: [S::F; 2],
+}
+
+/// What kind of codes a tile holds: all that the arithmetic depends on, so formats of one kind share its code.
+pub(crate) trait Codes {
+    /// Whether and how there are mins.
+    const MINS: Mins = Mins::None;
+    /// Whether halves have integer sub-scales.
+    const SUB_SCALES: bool = false;
+    /// `codes = q + (1 << OFFSET_LOG2)`, or 0 for no offset.
+    const OFFSET_LOG2: i32 = 0;
+    /// Codes are signed bytes. `vpmaddubsw` takes |w| as its unsigned side and gives its sign to x; for `vpdpbusd`
+    /// they are stored with 128 added.
+    const SIGNED: bool = false;
+    /// How many vpmaddubsw results one i16 can hold, each at most `2 * 127 * code`: 8 for codes up to 15 (30480), 4 up
+    /// to 31 (31496), 2 up to 63 (32004), 1 up to 128, also for signed codes. At most 4 with sub-scales, which cover 16.
+    const STEPS: usize;
+}
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident { $($field:ident: $type:ty = $value:expr),* })*) => {$(
+        $(#[$doc])*
+        pub(crate) struct $name;
+        impl Codes for $name {
+            $(const $field: $type = $value;)*
+        }
+    )*};
+}
+codes! {
+    /// Q4_0: `0..=15`, minus 8.
+    U4Minus8 { STEPS: usize = 8, OFFSET_LOG2: i32 = 3 }
+    /// Q4_1, Q4_K: `0..=15`.
+    U4Min { STEPS: usize = 8, MINS: Mins = Mins::Per32 }
+    /// Q5_0: `0..=31`, minus 16.
+    U5Minus16 { STEPS: usize = 4, OFFSET_LOG2: i32 = 4 }
+    /// Q5_1, Q5_K: `0..=31`.
+    U5Min { STEPS: usize = 4, MINS: Mins = Mins::Per32 }
+    /// Q2_K: `0..=3`, a sub-scale and a min per 16.
+    U2SubMin { STEPS: usize = 4, SUB_SCALES: bool = true, MINS: Mins = Mins::Per16 }
+    /// Q3_K: `0..=7`, minus 4, a sub-scale per 16.
+    U3Minus4Sub { STEPS: usize = 4, SUB_SCALES: bool = true, OFFSET_LOG2: i32 = 2 }
+    /// Q6_K: `0..=63`, minus 32, a sub-scale per 16.
+    U6Minus32Sub { STEPS: usize = 2, SUB_SCALES: bool = true, OFFSET_LOG2: i32 = 5 }
+    /// Q8_0, codebooks: any signed byte.
+    I8 { STEPS: usize = 1, SIGNED: bool = true }
+    /// Codebooks with a sub-scale per 16.
+    I8Sub { STEPS: usize = 1, SIGNED: bool = true, SUB_SCALES: bool = true }
+}
+
+/// The most rows of a tile on any tier.
+pub(crate) const MAX_ROWS: usize = 16;
+
+/// Where a block begins in each row of a tile. A tier with fewer rows uses the first pointers only.
+#[derive(Clone, Copy)]
+pub(crate) struct Rows<'a> {
+    pub start: &'a [*const u8; MAX_ROWS],
+    /// Bytes from there.
+    pub offset: usize,
+}
+
+impl Rows<'_> {
+    /// `offset` bytes into the block of row `i`.
+    #[inline(always)]
+    pub(crate) fn at(&self, i: usize, offset: usize) -> *const u8 {
+        self.start[i].wrapping_add(self.offset + offset)
+    }
+}
+
+/// How a format's blocks unpack into tiles.
+pub(crate) trait TileFormat<S: Simd>: 'static {
+    /// What the tiles hold.
+    type Codes: Codes;
+    /// Bytes per block.
+    const BYTES: usize;
+    /// Groups of 32 per block, each a tile.
+    const GROUPS: usize;
+
+    /// Unpacks the block that begins at each of `rows` into the `GROUPS` tiles at `tiles`.
+    ///
+    /// # Safety
+    /// The tier's features; `BYTES` bytes are readable in each of `rows`.
+    unsafe fn unpack(rows: Rows<'_>, tiles: *mut Tile<S>);
+}
+
+/// Transposes 16 bytes of each row: result `j` holds dword `j` of every row.
+///
+/// # Safety
+/// The tier's features; 16 bytes are readable at `offset` in every row.
+#[inline(always)]
+pub(crate) unsafe fn transpose16<S: Simd>(rows: Rows<'_>, offset: usize) -> [S::I; 4] {
+    // SAFETY: the caller's. Lanes of 128 bits hold rows i, i + 4 (and i + 8, i + 12).
+    unsafe {
+        let at = |i| rows.at(i, offset);
+        let (r0, r1) = (S::load_lanes(at, 0), S::load_lanes(at, 1));
+        let (r2, r3) = (S::load_lanes(at, 2), S::load_lanes(at, 3));
+        let (a, b) = (S::unpack_lo32(r0, r1), S::unpack_hi32(r0, r1));
+        let (c, d) = (S::unpack_lo32(r2, r3), S::unpack_hi32(r2, r3));
+        [S::unpack_lo64(a, c), S::unpack_hi64(a, c), S::unpack_lo64(b, d), S::unpack_hi64(b, d)]
+    }
+}
+
+/// 32 bytes of each row: dword `j` of every row in vector `j`.
+///
+/// # Safety
+/// The tier's features; 32 bytes are readable at `offset` in every row.
+#[inline(always)]
+pub(crate) unsafe fn transpose32<S: Simd>(rows: Rows<'_>, offset: usize) -> [S::I; 8] {
+    // SAFETY: the caller's.
+    let (a, b) = unsafe { (transpose16::<S>(rows, offset), transpose16::<S>(rows, offset + 16)) };
+    [a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3]]
+}
+
+/// f16 scales, one per row, widened.
+///
+/// # Safety
+/// The tier's features; 2 bytes are readable at `offset` in every row.
+#[inline(always)]
+pub(crate) unsafe fn load_f16<S: Simd>(rows: Rows<'_>, offset: usize) -> S::F {
+    let mut bits = [0i32; MAX_ROWS];
+    for (i, bits) in bits.iter_mut().enumerate().take(S::ROWS) {
+        // SAFETY: the caller's 2 bytes.
+        *bits = unsafe { rows.at(i, offset).cast::<u16>().read_unaligned() }.into();
+    }
+    // SAFETY: a dword per row.
+    unsafe { S::f16_to_f32(S::load(bits.as_ptr())) }
+}
+
+/// A dword per row.
+///
+/// # Safety
+/// The tier's features; 4 bytes are readable at `offset` in every row.
+#[inline(always)]
+pub(crate) unsafe fn load_u32<S: Simd>(rows: Rows<'_>, offset: usize) -> S::I {
+    let mut words = [0i32; MAX_ROWS];
+    for (i, word) in words.iter_mut().enumerate().take(S::ROWS) {
+        // SAFETY: the caller's 4 bytes.
+        *word = unsafe { rows.at(i, offset).cast::<i32>().read_unaligned() };
+    }
+    // SAFETY: a dword per row.
+    unsafe { S::load(words.as_ptr()) }
+}
+
+/// The low 16 bits of each dword, and the high ones, as f16.
+#[inline(always)]
+pub(crate) unsafe fn split_f16<S: Simd>(words: S::I) -> (S::F, S::F) {
+    // SAFETY: the caller has the tier's features (here and below).
+    unsafe { (S::f16_to_f32(words), S::f16_to_f32(S::shr32(words, 16))) }
+}
+
+/// Signed codes as the tier's dot product takes them.
+#[inline(always)]
+pub(crate) unsafe fn signed<S: Simd>(codes: S::I) -> S::I {
+    // SAFETY: as above.
+    unsafe { if S::VNNI { S::xor(codes, S::splat8(-128)) } else { codes } }
+}
+
+/// Sub-scales, i16 pairs `(s, s)`, as the tier's dot product takes them.
+#[inline(always)]
+pub(crate) unsafe fn sub_scale<S: Simd>(pairs: S::I) -> S::I {
+    // SAFETY: as above.
+    unsafe { if S::VNNI { S::as_i32(S::to_f32(S::sra32(pairs, 16))) } else { pairs } }
+}
+
+/// The low nibble of every byte.
+#[inline(always)]
+pub(crate) unsafe fn low_nibbles<S: Simd>(bytes: S::I) -> S::I {
+    // SAFETY: as above.
+    unsafe { S::and(bytes, S::splat8(15)) }
+}
+
+/// The high nibble of every byte.
+#[inline(always)]
+pub(crate) unsafe fn high_nibbles<S: Simd>(bytes: S::I) -> S::I {
+    // SAFETY: as above.
+    unsafe { low_nibbles::<S>(S::shr16(bytes, 4)) }
+}
+
+/// Splits 16 bytes per row into nibbles: weights 0..16 are the low ones, 16..32 the high ones.
+#[inline(always)]
+pub(crate) unsafe fn nibbles<S: Simd>(b: [S::I; 4]) -> [S::I; 8] {
+    let mut codes = [b[0]; 8];
+    for j in 0..4 {
+        // SAFETY: as above.
+        unsafe {
+            codes[j] = low_nibbles::<S>(b[j]);
+            codes[j + 4] = high_nibbles::<S>(b[j]);
+        }
+    }
+    codes
+}
