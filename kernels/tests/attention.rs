@@ -129,7 +129,7 @@ fn head_sizes() {
 fn every_number_of_rows() {
     let mut rng = Rng(2);
     for ty in TYPES {
-        for rows in if emulated() { 1..=7 } else { 1..=14 } {
+        for rows in if emulated() { 1..=7 } else { 1..=26 } {
             let layout = KvLayout { ty, head_dim: 32, value_dim: 32 };
             let visible: Vec<_> = (0..rows).map(|r| 0..20 + r).collect();
             Case::new(&mut rng, layout, 40, &visible).check();

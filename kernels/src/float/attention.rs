@@ -14,7 +14,9 @@ use super::math;
 use std::ops::Range;
 
 /// The most rows in a tile of any tier.
-const MAX_ROWS: usize = 6;
+const MAX_ROWS: usize = 12;
+/// From one row's scores to the next: not a power of two, so that the rows of a tile do not share a set of the cache.
+const STRIDE: usize = KV_PAGE + 16;
 
 /// Everything [`attention_page`] works on. Lengths are checked by `Kernels::attention_page`.
 pub(super) struct Page<'a> {
@@ -51,13 +53,13 @@ impl Page<'_> {
 /// Bytes of scratch: scores of a tile of rows and, for a Q8_0 cache, their quantized queries.
 pub(super) fn scratch_bytes(layout: KvLayout) -> usize {
     let quantized = if layout.ty == KvType::Q8_0 { layout.key_blocks() * (32 + 4) } else { 0 };
-    MAX_ROWS * (KV_PAGE * 4 + quantized)
+    MAX_ROWS * (STRIDE * 4 + quantized)
 }
 
 /// A tile's parts of the scratch.
 #[derive(Clone, Copy)]
 struct Scratch {
-    /// `[MAX_ROWS][512]` scores, then weights.
+    /// `[MAX_ROWS][STRIDE]` scores of 512 keys, then weights.
     scores: *mut f32,
     /// `[MAX_ROWS][blocks]` scales of quantized queries.
     scales: *mut f32,
@@ -72,7 +74,7 @@ impl Scratch {
         let scores: *mut f32 = page.scratch.as_mut_ptr().cast();
         // SAFETY: the scratch has `scratch_bytes`; the last two parts are only used when they are there.
         unsafe {
-            let scales = scores.byte_add(MAX_ROWS * KV_PAGE * 4);
+            let scales = scores.byte_add(MAX_ROWS * STRIDE * 4);
             let blocks = if page.layout.ty == KvType::Q8_0 { page.layout.key_blocks() } else { 0 };
             Scratch { scores, scales, codes: scales.byte_add(MAX_ROWS * blocks * 4).cast() }
         }
@@ -212,7 +214,8 @@ unsafe fn tiles<L: Lanes, C: Cache>(page: &mut Page<'_>, most: usize) {
     }
     let mut r = 0;
     while r < page.rows.len() {
-        let rows = most.min(page.rows.len() - r);
+        let left = page.rows.len() - r;
+        let rows = if left >= most { most } else { left.min(6) };
         // SAFETY: rows r..r + rows exist, and rows <= most.
         unsafe {
             match rows {
@@ -221,7 +224,10 @@ unsafe fn tiles<L: Lanes, C: Cache>(page: &mut Page<'_>, most: usize) {
                 3 => tile::<L, C, 3, 2>(page, r),
                 4 => tile::<L, C, 4, 1>(page, r),
                 5 => tile::<L, C, 5, 1>(page, r),
-                _ => tile::<L, C, MAX_ROWS, 1>(page, r),
+                6 if L::ROWS < MAX_ROWS => tile::<L, C, 6, 1>(page, r),
+                6 => tile::<L, C, 6, 2>(page, r),
+                _ if L::ROWS == MAX_ROWS => tile::<L, C, MAX_ROWS, 2>(page, r),
+                _ => {}
             }
         }
         r += rows;
@@ -264,22 +270,22 @@ unsafe fn tile<L: Lanes, C: Cache, const R: usize, const G: usize>(page: &mut Pa
         }
         for (r, v) in visible.iter().enumerate() {
             if v.end > 0 {
-                softmax::<L>(page, scratch.scores.add(r * KV_PAGE), r0 + r, v.clone());
+                softmax::<L>(page, scratch.scores.add(r * STRIDE), r0 + r, v.clone());
             }
         }
         // Each row ascends: what it sees before the common keys, those, what it sees after them.
         if each.is_empty() {
             for (r, v) in visible.iter().enumerate() {
-                outputs::<L, C, 1, 4>(page, scratch.scores.add(r * KV_PAGE), r0 + r, v.clone());
+                outputs::<L, C, 1, 4>(page, scratch.scores.add(r * STRIDE), r0 + r, v.clone());
             }
             return;
         }
         for (r, v) in visible.iter().enumerate() {
-            outputs::<L, C, 1, 4>(page, scratch.scores.add(r * KV_PAGE), r0 + r, v.start..each.start);
+            outputs::<L, C, 1, 4>(page, scratch.scores.add(r * STRIDE), r0 + r, v.start..each.start);
         }
         outputs::<L, C, R, G>(page, scratch.scores, r0, each.clone());
         for (r, v) in visible.iter().enumerate() {
-            outputs::<L, C, 1, 4>(page, scratch.scores.add(r * KV_PAGE), r0 + r, each.end..v.end);
+            outputs::<L, C, 1, 4>(page, scratch.scores.add(r * STRIDE), r0 + r, each.end..v.end);
         }
     }
 }
@@ -304,7 +310,7 @@ unsafe fn store_scores<L: Lanes, const R: usize, const G: usize>(s: [[L; G]; R],
     for (r, s) in s.into_iter().enumerate() {
         for (i, s) in s.into_iter().enumerate() {
             // SAFETY: R <= MAX_ROWS rows of 32 groups.
-            unsafe { s.store(scratch.scores.add(r * KV_PAGE + (g + i) * KEYS)) }
+            unsafe { s.store(scratch.scores.add(r * STRIDE + (g + i) * KEYS)) }
         }
     }
 }
@@ -412,7 +418,7 @@ unsafe fn output_tile<L: Lanes, C: Cache, const R: usize, const G: usize>(
                 v[g] = C::value::<L>(page, j, t + 16 * g);
             }
             for r in 0..R {
-                let p = L::splat(p.add(r * KV_PAGE + j).read_unaligned());
+                let p = L::splat(p.add(r * STRIDE + j).read_unaligned());
                 for g in 0..G {
                     acc[r][g] = p.fma(v[g], acc[r][g]);
                 }

@@ -151,6 +151,9 @@ unsafe fn vnni_products<S: Simd, C: Codes, const R: usize, const N: usize>(
                     let xj = activations::<S, N>(x, c, g, j);
                     for r in 0..R {
                         sums[r][c] = S::dpbusd(sums[r][c], tiles[r].codes[j], xj);
+                        if R > 1 {
+                            S::pin(&mut sums[r][c]);
+                        }
                     }
                 }
             }

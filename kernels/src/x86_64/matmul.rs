@@ -15,6 +15,11 @@ use std::arch::x86_64::*;
 /// Tiles that share each broadcast of activations in the GEMM.
 const TILES: usize = 2;
 
+/// The rows to come are fetched into L1 when they are at most this many bytes, else into L2.
+const NEAR: usize = 24 << 10;
+/// How far beyond them the stream is fetched into L2. Anything from 4 to 64 KiB is as good.
+const FAR: usize = 16 << 10;
+
 /// The kernel of format `T` on tier `S`.
 pub(crate) const fn of<S: Simd, T: TileFormat<S>>() -> Option<Matmul> {
     Some(Matmul { run: matmul::<S, T>, scratch: scratch_bytes::<S> })
@@ -92,13 +97,21 @@ impl TileRows {
         Rows { start: &self.start, offset }
     }
 
-    /// Fetches group `g`'s share of the rows to come.
+    /// Fetches group `g`'s share of the rows to come, and what lies further on into L2.
     #[inline(always)]
     fn prefetch(&self, g: usize) {
         let start = self.start[0].wrapping_add(self.ahead + g * self.per_group);
         for line in (0..self.per_group).step_by(64) {
+            let line = start.wrapping_add(line);
             // SAFETY: part of every x86-64; a prefetch of any address is harmless, also past the end of the mapping.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(line).cast()) };
+            unsafe {
+                if self.ahead <= NEAR {
+                    _mm_prefetch::<_MM_HINT_T0>(line.cast());
+                } else {
+                    _mm_prefetch::<_MM_HINT_T1>(line.cast());
+                }
+                _mm_prefetch::<_MM_HINT_T1>(line.wrapping_add(FAR).cast());
+            }
         }
     }
 }
@@ -202,7 +215,9 @@ unsafe fn all_columns<S: Simd, T: TileFormat<S>, const R: usize>(
                 3 => S::multiply::<T::Codes, R, 3>(panels, x, y, at),
                 4 => S::multiply::<T::Codes, R, 4>(panels, x, y, at),
                 5 if const { S::COLUMNS >= 5 } => S::multiply::<T::Codes, R, 5>(panels, x, y, at),
-                _ if const { S::COLUMNS >= 6 } => S::multiply::<T::Codes, R, 6>(panels, x, y, at),
+                6 if const { S::COLUMNS >= 6 } => S::multiply::<T::Codes, R, 6>(panels, x, y, at),
+                7 if const { S::COLUMNS >= 7 } => S::multiply::<T::Codes, R, 7>(panels, x, y, at),
+                8 if const { S::COLUMNS >= 8 } => S::multiply::<T::Codes, R, 8>(panels, x, y, at),
                 _ => {}
             }
         }

@@ -109,6 +109,6 @@ impl Lanes for Zmm {
     }
     #[inline(always)] unsafe fn from_ints(sums: Self::Ints) -> Self { unsafe { Zmm(_mm512_cvtepi32_ps(sums)) } }
 
-    // 12 or more accumulators in 32 registers.
-    const ROWS: usize = 6;
+    // 24 accumulators, 2 registers of keys or values, and broadcasts that are operands in memory.
+    const ROWS: usize = 12;
 }

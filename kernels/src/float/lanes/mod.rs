@@ -74,7 +74,7 @@ pub(crate) trait Lanes: Copy {
     /// Converted to f32.
     unsafe fn from_ints(sums: Self::Ints) -> Self;
 
-    /// Query rows (or others) that a register tile takes at once, each with one `Self` of accumulators: 1, 4 or 6.
+    /// Query rows (or others) that a register tile takes at once, each with one `Self` of accumulators, or two of them where there are 12: 1, 4, 6 or 12.
     const ROWS: usize;
 }
 
