@@ -17,7 +17,9 @@ macro_rules! generic {
             const BYTES: usize = size_of::<B>();
             const GROUPS: usize = 8;
             #[inline(always)]
-            unsafe fn unpack(rows: Rows<'_>, tiles: *mut Tile<S>) {
+            unsafe fn scales(_: Rows<'_>, _: *mut Tile<S>) {}
+            #[inline(always)]
+            unsafe fn codes(rows: Rows<'_>, _: usize, tiles: *mut Tile<S>) {
                 const {
                     assert!(
                         align_of::<B>() == 1

@@ -139,15 +139,14 @@ pub(crate) unsafe fn gemv<S: Simd, T: TileFormat<S>, const N: usize>(
             let mut macc = acc;
             for b in 0..groups / T::GROUPS {
                 let (rows_b, x) = (rows.block(b * T::BYTES), x.from(b * T::GROUPS));
-                if T::GROUPS == 1 {
-                    T::unpack(rows_b, tiles);
-                } else {
-                    S::unpack::<T>(rows_b, tiles);
-                }
-                for i in 0..T::GROUPS {
-                    // A few lines at a time: a burst per super-block would fill the queues of the cache.
-                    rows.prefetch(b * T::GROUPS + i);
-                    accumulate::<S, T::Codes, 1, N>(&mut acc, [tiles.add(i)], &x.from(i), 1);
+                T::scales(rows_b, tiles);
+                for part in 0..T::PARTS {
+                    T::codes(rows_b, part, tiles);
+                    for i in part * (T::GROUPS / T::PARTS)..(part + 1) * (T::GROUPS / T::PARTS) {
+                        // A few lines at a time: a burst per super-block would fill the queues of the cache.
+                        rows.prefetch(b * T::GROUPS + i);
+                        accumulate::<S, T::Codes, 1, N>(&mut acc, [tiles.add(i)], &x.from(i), 1);
+                    }
                 }
                 accumulate_mins::<S, T::Codes, 1, N>(&mut macc, [tiles], &x, T::GROUPS);
             }

@@ -95,11 +95,36 @@ pub(crate) trait TileFormat<S: Simd>: 'static {
     /// Groups of 32 per block, each a tile.
     const GROUPS: usize;
 
-    /// Unpacks the block that begins at each of `rows` into the `GROUPS` tiles at `tiles`.
+    /// In how many parts, of as many groups each, codes are unpacked: a GEMV multiplies each part before it unpacks the next,
+    /// so that loads and arithmetic overlap.
+    const PARTS: usize = 1;
+
+    /// Unpacks the scales (and sub-scales and mins) of the block that begins at each of `rows` into its `GROUPS` tiles.
     ///
     /// # Safety
-    /// The tier's features; `BYTES` bytes are readable in each of `rows`.
-    unsafe fn unpack(rows: Rows<'_>, tiles: *mut Tile<S>);
+    /// The tier's features; `BYTES` bytes are readable in each of `rows`; `tiles` points to `GROUPS` tiles.
+    unsafe fn scales(rows: Rows<'_>, tiles: *mut Tile<S>);
+
+    /// Unpacks the codes of part `part < PARTS` into its tiles; `tiles` points to the first of the block.
+    ///
+    /// # Safety
+    /// As [`TileFormat::scales`].
+    unsafe fn codes(rows: Rows<'_>, part: usize, tiles: *mut Tile<S>);
+
+    /// All of it.
+    ///
+    /// # Safety
+    /// As [`TileFormat::scales`].
+    #[inline(always)]
+    unsafe fn unpack(rows: Rows<'_>, tiles: *mut Tile<S>) {
+        // SAFETY: the caller's.
+        unsafe {
+            Self::scales(rows, tiles);
+            for part in 0..Self::PARTS {
+                Self::codes(rows, part, tiles);
+            }
+        }
+    }
 }
 
 /// Transposes 16 bytes of each row: result `j` holds dword `j` of every row.

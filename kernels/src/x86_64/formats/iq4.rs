@@ -47,12 +47,14 @@ impl<S: Simd> TileFormat<S> for IQ4_NL {
     const BYTES: usize = 18;
     const GROUPS: usize = 1;
     #[inline(always)]
-    unsafe fn unpack(rows: Rows<'_>, tiles: *mut Tile<S>) {
-        // SAFETY: the caller's tile; a block is 18 bytes.
-        unsafe {
-            (*tiles).codes = codes::<S>(rows, 2, codebook::<S>());
-            (*tiles).d = load_f16::<S>(rows, 0);
-        }
+    unsafe fn scales(rows: Rows<'_>, tiles: *mut Tile<S>) {
+        // SAFETY: the caller's tile; a block is 18 bytes (here and below).
+        unsafe { (*tiles).d = load_f16::<S>(rows, 0) }
+    }
+    #[inline(always)]
+    unsafe fn codes(rows: Rows<'_>, _: usize, tiles: *mut Tile<S>) {
+        // SAFETY: as above.
+        unsafe { (*tiles).codes = codes::<S>(rows, 2, codebook::<S>()) }
     }
 }
 
@@ -62,23 +64,26 @@ impl<S: Simd> TileFormat<S> for IQ4_XS {
     type Codes = I8;
     const BYTES: usize = 136;
     const GROUPS: usize = 8;
+    const PARTS: usize = 8;
     #[inline(always)]
-    unsafe fn unpack(rows: Rows<'_>, tiles: *mut Tile<S>) {
-        // SAFETY: the caller's 8 tiles; a super-block is 136 bytes, 16 of them per group from the eighth on.
+    unsafe fn scales(rows: Rows<'_>, tiles: *mut Tile<S>) {
+        // SAFETY: the caller's 8 tiles; a super-block is 136 bytes, 16 of them per group from the eighth on (here and below).
         unsafe {
             let [head, low, ..] = transpose16::<S>(rows, 0);
             let (d, _) = split_f16::<S>(head);
             let high = S::shr32(head, 16);
-            let book = codebook::<S>();
             for g in 0..8 {
                 let low4 = S::and(S::shr32(low, 4 * g), S::splat32(15));
                 let high2 = S::and(S::shr32(high, 2 * g), S::splat32(3));
                 let scale = S::sub32(S::or(low4, S::shl32(high2, 4)), S::splat32(32));
-                let tile = &mut *tiles.add(g as usize);
-                tile.d = S::mul(d, S::to_f32(scale));
-                tile.codes = codes::<S>(rows, 8 + 16 * g as usize, book);
+                (*tiles.add(g as usize)).d = S::mul(d, S::to_f32(scale));
             }
         }
+    }
+    #[inline(always)]
+    unsafe fn codes(rows: Rows<'_>, part: usize, tiles: *mut Tile<S>) {
+        // SAFETY: as above.
+        unsafe { (*tiles.add(part)).codes = codes::<S>(rows, 8 + 16 * part, codebook::<S>()) }
     }
 }
 
@@ -89,11 +94,9 @@ impl<S: Simd> TileFormat<S> for MXFP4 {
     const BYTES: usize = 17;
     const GROUPS: usize = 1;
     #[inline(always)]
-    unsafe fn unpack(rows: Rows<'_>, tiles: *mut Tile<S>) {
-        const BOOK: [u8; 16] = bytes(mxfp4::CODEBOOK, 16);
-        // SAFETY: the caller's tile; a block is 17 bytes.
+    unsafe fn scales(rows: Rows<'_>, tiles: *mut Tile<S>) {
+        // SAFETY: the caller's tile; a block is 17 bytes (here and below).
         unsafe {
-            (*tiles).codes = codes::<S>(rows, 1, S::table(&BOOK));
             let e: [i32; 16] =
                 std::array::from_fn(|i| if i < S::ROWS { i32::from(*rows.at(i, 0)) } else { 0 });
             let e = S::load(e.as_ptr());
@@ -102,5 +105,11 @@ impl<S: Simd> TileFormat<S> for MXFP4 {
             let subnormal = S::shl32(S::add32(S::min32(e, S::splat32(1)), S::splat32(1)), 21);
             (*tiles).d = S::as_f32(S::max32(normal, subnormal));
         }
+    }
+    #[inline(always)]
+    unsafe fn codes(rows: Rows<'_>, _: usize, tiles: *mut Tile<S>) {
+        const BOOK: [u8; 16] = bytes(mxfp4::CODEBOOK, 16);
+        // SAFETY: as above.
+        unsafe { (*tiles).codes = codes::<S>(rows, 1, S::table(&BOOK)) }
     }
 }

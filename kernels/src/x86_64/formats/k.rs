@@ -113,16 +113,26 @@ unsafe fn two_bits<S: Simd>(bytes: S::I) -> [S::I; 4] {
 }
 
 macro_rules! super_blocks {
-    ($($(#[$doc:meta])* $name:ident: $codes:ty, $bytes:literal, |$rows:ident, $tiles:ident| $unpack:block)*) => {$(
+    ($($(#[$doc:meta])* $name:ident: $codes:ty, $bytes:literal, $parts:literal, |$rows:ident, $tiles:ident| $scales:block,
+        |$part:ident| $unpack:block)*) => {$(
         $(#[$doc])*
         pub(crate) struct $name;
         impl<S: Simd> TileFormat<S> for $name {
             type Codes = $codes;
             const BYTES: usize = $bytes;
             const GROUPS: usize = 8;
+            const PARTS: usize = $parts;
             #[inline(always)]
-            unsafe fn unpack($rows: Rows<'_>, tiles: *mut Tile<S>) {
-                // SAFETY: the caller's 8 tiles, and `BYTES` bytes of each row.
+            unsafe fn scales($rows: Rows<'_>, tiles: *mut Tile<S>) {
+                // SAFETY: the caller's 8 tiles, and `BYTES` bytes of each row (here and below).
+                unsafe {
+                    let $tiles = &mut *tiles.cast::<[Tile<S>; 8]>();
+                    $scales
+                }
+            }
+            #[inline(always)]
+            unsafe fn codes($rows: Rows<'_>, $part: usize, tiles: *mut Tile<S>) {
+                // SAFETY: as above.
                 unsafe {
                     let $tiles = &mut *tiles.cast::<[Tile<S>; 8]>();
                     $unpack
@@ -134,7 +144,7 @@ macro_rules! super_blocks {
 
 super_blocks! {
     /// `scales: [u8; 16], qs: [u8; 64], d: f16, dmin: f16`, `w = d * sc * q - dmin * min`.
-    Q2_K: U2SubMin, 84, |rows, tiles| {
+    Q2_K: U2SubMin, 84, 2, |rows, tiles| {
         let scales = transpose16::<S>(rows, 0);
         let (d, dmin) = split_f16::<S>(load_u32::<S>(rows, 80));
         let dmin = negate::<S>(dmin);
@@ -146,20 +156,19 @@ super_blocks! {
             tiles[2 * i + 1].m = [m[2], m[3]];
         }
         sub_scales::<S>(low, 8, tiles);
-        for half in 0..2 {
-            for (j, qs) in transpose32::<S>(rows, 16 + 32 * half).into_iter().enumerate() {
-                for (k, codes) in two_bits::<S>(qs).into_iter().enumerate() {
-                    tiles[4 * half + k].codes[j] = codes;
-                }
-            }
-        }
         for tile in tiles {
             tile.d = d;
+        }
+    }, |half| {
+        for (j, qs) in transpose32::<S>(rows, 16 + 32 * half).into_iter().enumerate() {
+            for (k, codes) in two_bits::<S>(qs).into_iter().enumerate() {
+                tiles[4 * half + k].codes[j] = codes;
+            }
         }
     }
 
     /// `hmask: [u8; 32], qs: [u8; 64], scales: [u8; 12], d: f16`, `w = d * (sc - 32) * (q - 4)`.
-    Q3_K: U3Minus4Sub, 110, |rows, tiles| {
+    Q3_K: U3Minus4Sub, 110, 2, |rows, tiles| {
         // The last 16 bytes: two of qs, the scales, d. The scales as dwords are two bytes further.
         let tail = transpose16::<S>(rows, 94);
         let mut words = [tail[0]; 3];
@@ -174,34 +183,33 @@ super_blocks! {
             *scale = S::sub8(S::or(*scale, S::shl16(high, 4)), S::splat8(32));
         }
         sub_scales::<S>(scales, 6, tiles);
-        let masks = transpose32::<S>(rows, 0);
-        for half in 0..2 {
-            for (j, qs) in transpose32::<S>(rows, 32 + 32 * half).into_iter().enumerate() {
-                let mask = bit_half::<S>(masks[j], half);
-                for (k, codes) in two_bits::<S>(qs).into_iter().enumerate() {
-                    tiles[4 * half + k].codes[j] = S::or(codes, high_bit::<S, 4>(mask, k));
-                }
-            }
-        }
         for tile in tiles {
             tile.d = d;
+        }
+    }, |half| {
+        let masks = transpose32::<S>(rows, 0);
+        for (j, qs) in transpose32::<S>(rows, 32 + 32 * half).into_iter().enumerate() {
+            let mask = bit_half::<S>(masks[j], half);
+            for (k, codes) in two_bits::<S>(qs).into_iter().enumerate() {
+                tiles[4 * half + k].codes[j] = S::or(codes, high_bit::<S, 4>(mask, k));
+            }
         }
     }
 
     /// `d: f16, dmin: f16, scales: [u8; 12], qs: [u8; 128]`, `w = d * sc * q - dmin * min`.
-    Q4_K: U4Min, 144, |rows, tiles| {
+    Q4_K: U4Min, 144, 4, |rows, tiles| {
         scales_and_mins::<S>(rows, tiles);
-        for p in 0..4 {
-            for (j, qs) in transpose32::<S>(rows, 16 + 32 * p).into_iter().enumerate() {
-                tiles[2 * p].codes[j] = low_nibbles::<S>(qs);
-                tiles[2 * p + 1].codes[j] = high_nibbles::<S>(qs);
-            }
+    }, |pair| {
+        for (j, qs) in transpose32::<S>(rows, 16 + 32 * pair).into_iter().enumerate() {
+            tiles[2 * pair].codes[j] = low_nibbles::<S>(qs);
+            tiles[2 * pair + 1].codes[j] = high_nibbles::<S>(qs);
         }
     }
 
     /// `d: f16, dmin: f16, scales: [u8; 12], qh: [u8; 32], qs: [u8; 128]`, `w = d * sc * q - dmin * min`.
-    Q5_K: U5Min, 176, |rows, tiles| {
+    Q5_K: U5Min, 176, 1, |rows, tiles| {
         scales_and_mins::<S>(rows, tiles);
+    }, |_part| {
         let bits = transpose32::<S>(rows, 16);
         for p in 0..4 {
             for (j, qs) in transpose32::<S>(rows, 48 + 32 * p).into_iter().enumerate() {
@@ -213,45 +221,43 @@ super_blocks! {
     }
 
     /// `ql: [u8; 128], qh: [u8; 64], scales: [i8; 16], d: f16`, `w = d * sc * (q - 32)`.
-    Q6_K: U6Minus32Sub, 210, |rows, tiles| {
+    Q6_K: U6Minus32Sub, 210, 2, |rows, tiles| {
         sub_scales::<S>(transpose16::<S>(rows, 192), 3, tiles);
-        for half in 0..2 {
-            for quarter in 0..2 {
-                let first = transpose16::<S>(rows, 64 * half + 16 * quarter);
-                let second = transpose16::<S>(rows, 64 * half + 32 + 16 * quarter);
-                let high = transpose16::<S>(rows, 128 + 32 * half + 16 * quarter);
-                for i in 0..4 {
-                    let (a, b, h) = (first[i], second[i], high[i]);
-                    let codes = [
-                        S::or(low_nibbles::<S>(a), S::and(S::shl16(h, 4), S::splat8(48))),
-                        S::or(low_nibbles::<S>(b), S::and(S::shl16(h, 2), S::splat8(48))),
-                        S::or(high_nibbles::<S>(a), field::<S>(h, 0, 48)),
-                        S::or(high_nibbles::<S>(b), field::<S>(h, 2, 48)),
-                    ];
-                    for (k, codes) in codes.into_iter().enumerate() {
-                        tiles[4 * half + k].codes[4 * quarter + i] = codes;
-                    }
-                }
-            }
-        }
         let d = load_f16::<S>(rows, 208);
         for tile in tiles {
             tile.d = d;
         }
-    }
-
-    /// `qs: [u8; 64], d: f16`, `w = d * (q - 1)`. Codes are `q + 7`, to share the arithmetic of Q4_0.
-    TQ2_0: U4Minus8, 66, |rows, tiles| {
-        for half in 0..2 {
-            for (j, qs) in transpose32::<S>(rows, 32 * half).into_iter().enumerate() {
-                for (k, codes) in two_bits::<S>(qs).into_iter().enumerate() {
-                    tiles[4 * half + k].codes[j] = S::add8(codes, S::splat8(7));
+    }, |half| {
+        for quarter in 0..2 {
+            let first = transpose16::<S>(rows, 64 * half + 16 * quarter);
+            let second = transpose16::<S>(rows, 64 * half + 32 + 16 * quarter);
+            let high = transpose16::<S>(rows, 128 + 32 * half + 16 * quarter);
+            for i in 0..4 {
+                let (a, b, h) = (first[i], second[i], high[i]);
+                let codes = [
+                    S::or(low_nibbles::<S>(a), S::and(S::shl16(h, 4), S::splat8(48))),
+                    S::or(low_nibbles::<S>(b), S::and(S::shl16(h, 2), S::splat8(48))),
+                    S::or(high_nibbles::<S>(a), field::<S>(h, 0, 48)),
+                    S::or(high_nibbles::<S>(b), field::<S>(h, 2, 48)),
+                ];
+                for (k, codes) in codes.into_iter().enumerate() {
+                    tiles[4 * half + k].codes[4 * quarter + i] = codes;
                 }
             }
         }
+    }
+
+    /// `qs: [u8; 64], d: f16`, `w = d * (q - 1)`. Codes are `q + 7`, to share the arithmetic of Q4_0.
+    TQ2_0: U4Minus8, 66, 2, |rows, tiles| {
         let d = load_f16::<S>(rows, 64);
         for tile in tiles {
             tile.d = d;
+        }
+    }, |half| {
+        for (j, qs) in transpose32::<S>(rows, 32 * half).into_iter().enumerate() {
+            for (k, codes) in two_bits::<S>(qs).into_iter().enumerate() {
+                tiles[4 * half + k].codes[j] = S::add8(codes, S::splat8(7));
+            }
         }
     }
 }

@@ -26,7 +26,7 @@ unsafe fn five_bits<S: Simd>(qs: [S::I; 4], qh: S::I) -> [S::I; 8] {
 }
 
 macro_rules! legacy {
-    ($($(#[$doc:meta])* $name:ident: $codes:ty, $bytes:literal, |$rows:ident, $tile:ident| $unpack:block)*) => {$(
+    ($($(#[$doc:meta])* $name:ident: $codes:ty, $bytes:literal, |$rows:ident, $tile:ident| $scales:block, $unpack:block)*) => {$(
         $(#[$doc])*
         pub(crate) struct $name;
         impl<S: Simd> TileFormat<S> for $name {
@@ -34,8 +34,16 @@ macro_rules! legacy {
             const BYTES: usize = $bytes;
             const GROUPS: usize = 1;
             #[inline(always)]
-            unsafe fn unpack($rows: Rows<'_>, tiles: *mut Tile<S>) {
-                // SAFETY: the caller's tile, and `BYTES` bytes of each row.
+            unsafe fn scales($rows: Rows<'_>, tiles: *mut Tile<S>) {
+                // SAFETY: the caller's tile, and `BYTES` bytes of each row (here and below).
+                unsafe {
+                    let $tile = &mut *tiles;
+                    $scales
+                }
+            }
+            #[inline(always)]
+            unsafe fn codes($rows: Rows<'_>, _: usize, tiles: *mut Tile<S>) {
+                // SAFETY: as above.
                 unsafe {
                     let $tile = &mut *tiles;
                     $unpack
@@ -48,30 +56,35 @@ macro_rules! legacy {
 legacy! {
     /// `d: f16, qs: [u8; 16]`, `w = d * (q - 8)`.
     Q4_0: U4Minus8, 18, |rows, tile| {
-        tile.codes = nibbles::<S>(transpose16::<S>(rows, 2));
         tile.d = load_f16::<S>(rows, 0);
+    }, {
+        tile.codes = nibbles::<S>(transpose16::<S>(rows, 2));
     }
     /// `d: f16, m: f16, qs: [u8; 16]`, `w = d * q + m`.
     Q4_1: U4Min, 20, |rows, tile| {
-        tile.codes = nibbles::<S>(transpose16::<S>(rows, 4));
         (tile.d, tile.m[0]) = split_f16::<S>(load_u32::<S>(rows, 0));
+    }, {
+        tile.codes = nibbles::<S>(transpose16::<S>(rows, 4));
     }
     /// `d: f16, qh: u32, qs: [u8; 16]`, `w = d * (q - 16)`.
     Q5_0: U5Minus16, 22, |rows, tile| {
-        tile.codes = five_bits::<S>(transpose16::<S>(rows, 6), load_u32::<S>(rows, 2));
         tile.d = load_f16::<S>(rows, 0);
+    }, {
+        tile.codes = five_bits::<S>(transpose16::<S>(rows, 6), load_u32::<S>(rows, 2));
     }
     /// `d: f16, m: f16, qh: u32, qs: [u8; 16]`, `w = d * q + m`.
     Q5_1: U5Min, 24, |rows, tile| {
-        tile.codes = five_bits::<S>(transpose16::<S>(rows, 8), load_u32::<S>(rows, 4));
         (tile.d, tile.m[0]) = split_f16::<S>(load_u32::<S>(rows, 0));
+    }, {
+        tile.codes = five_bits::<S>(transpose16::<S>(rows, 8), load_u32::<S>(rows, 4));
     }
     /// `d: f16, qs: [i8; 32]`, `w = d * q`; q may be -128.
     Q8_0: I8, 34, |rows, tile| {
+        tile.d = load_f16::<S>(rows, 0);
+    }, {
         tile.codes = transpose32::<S>(rows, 2);
         for code in &mut tile.codes {
             *code = signed::<S>(*code);
         }
-        tile.d = load_f16::<S>(rows, 0);
     }
 }
