@@ -172,6 +172,15 @@ impl<'a> MatMut<'a> {
         (low, high)
     }
 
+    /// Columns `range`; out-of-range ends are clamped.
+    pub fn slice_columns(&mut self, range: Range<usize>) -> MatMut<'_> {
+        let end = range.end.min(self.n);
+        let start = range.start.min(end);
+        // Past the last column the pointer is not used.
+        let ptr = self.ptr.wrapping_add(start * self.stride);
+        MatMut { ptr, rows: self.rows, n: end - start, stride: self.stride, life: PhantomData }
+    }
+
     /// The columns, one after the other.
     pub fn columns(&mut self) -> impl Iterator<Item = &mut [f32]> {
         let (ptr, rows, stride) = (self.ptr, self.rows, self.stride);

@@ -23,6 +23,14 @@ use crate::format::{GROUP, Mins};
 use crate::matrix::{MatMut, QuantizedRows};
 use std::arch::x86_64::*;
 
+/// Quantized activations, and what is made of them once for all rows of weights.
+#[derive(Clone, Copy)]
+pub(crate) struct Activations<'a> {
+    pub rows: QuantizedRows<'a>,
+    /// Only for formats with mins.
+    pub scaled: ScaledSums,
+}
+
 /// Where `N` activation rows begin: codes, scales (one per group) and half sums (two per group).
 #[derive(Clone, Copy)]
 pub(crate) struct Columns<const N: usize> {
@@ -239,38 +247,49 @@ unsafe fn maddubs_products<S: Simd, C: Codes, const R: usize, const N: usize>(
     }
 }
 
-/// Adds the products of the mins of `groups` groups with the sums of activations to `macc`, in order.
+/// How many mins each group of 32 has.
+pub(crate) const fn mins_per_group<C: Codes>() -> usize {
+    match C::MINS {
+        Mins::None => 0,
+        Mins::Per32 => 1,
+        Mins::Per16 => 2,
+    }
+}
+
+/// What mins are multiplied by, for some columns: `dx * sum`, [`mins_per_group`] for each group, columns one after the other.
+#[derive(Clone, Copy)]
+pub(crate) struct ScaledSums {
+    pub start: *const f32,
+    /// Values per column.
+    pub stride: usize,
+}
+
+/// Adds the products of the mins of `groups` groups with the sums of `N` columns, from column `c0` and group `g0` on, to
+/// `macc`, in order.
 ///
 /// # Safety
-/// As [`accumulate`].
+/// As [`accumulate`]; `x` has these columns and groups.
 #[inline(always)]
 pub(crate) unsafe fn accumulate_mins<S: Simd, C: Codes, const R: usize, const N: usize>(
     macc: &mut Acc<S, R, N>,
     tiles: [*const Tile<S>; R],
-    x: &Columns<N>,
+    x: ScaledSums,
+    (c0, g0): (usize, usize),
     groups: usize,
 ) {
-    let halves = match C::MINS {
-        Mins::None => return,
-        Mins::Per32 => 1,
-        Mins::Per16 => 2,
-    };
-    for g0 in (0..groups).step_by(8) {
-        let count = 8.min(groups - g0);
-        let mut scaled = [[0.0f32; 16]; N];
-        for c in 0..N {
-            // SAFETY: `count` groups from g0 on.
-            unsafe { scale_sums::<C>(x.d(c, g0), x.sums(c, g0), count, &mut scaled[c]) };
-        }
-        for g in 0..count {
-            for h in 0..halves {
-                for c in 0..N {
+    let halves = mins_per_group::<C>();
+    if halves == 0 {
+        return;
+    }
+    let start = x.start.wrapping_add(c0 * x.stride + g0 * halves);
+    for g in 0..groups {
+        for h in 0..halves {
+            for c in 0..N {
+                // SAFETY: the caller's columns and groups; g < groups.
+                unsafe {
+                    let sum = S::splat(*start.wrapping_add(c * x.stride + g * halves + h));
                     for r in 0..R {
-                        // SAFETY: g0 + g < groups.
-                        unsafe {
-                            let sum = S::splat(scaled[c][halves * g + h]);
-                            macc[r][c] = S::fma((*tiles[r].add(g0 + g)).m[h], sum, macc[r][c]);
-                        }
+                        macc[r][c] = S::fma((*tiles[r].add(g)).m[h], sum, macc[r][c]);
                     }
                 }
             }
@@ -278,41 +297,44 @@ pub(crate) unsafe fn accumulate_mins<S: Simd, C: Codes, const R: usize, const N:
     }
 }
 
-/// `dx * sum` of `count <= 8` groups of one column: one per group, or with mins per 16 one per half.
+/// Writes the [`ScaledSums`] of every column of `x` to `out`, which has room for them.
 ///
 /// # Safety
-/// AVX2; `d` and `sums` point to `count` and `2 * count` values.
+/// AVX2.
 #[inline(always)]
-unsafe fn scale_sums<C: Codes>(d: *const f32, sums: *const i16, count: usize, out: &mut [f32; 16]) {
-    // SAFETY: all reads are within `count` groups, writes within 16 floats.
-    unsafe {
-        if count < 8 {
-            for g in 0..count {
-                let (low, high) = (i32::from(*sums.add(2 * g)), i32::from(*sums.add(2 * g + 1)));
-                if C::MINS == Mins::Per32 {
-                    out[g] = *d.add(g) * (low + high) as f32;
-                } else {
-                    out[2 * g] = *d.add(g) * low as f32;
-                    out[2 * g + 1] = *d.add(g) * high as f32;
+pub(crate) unsafe fn scale_sums<C: Codes>(x: &QuantizedRows<'_>, out: &mut [f32]) {
+    let halves = mins_per_group::<C>();
+    // Columns follow each other without a gap, so that groups may be taken as they come.
+    let (d, sums) = (x.d.chunks_exact(8), x.sums.chunks_exact(16));
+    let (d_rest, sums_rest) = (d.remainder(), sums.remainder());
+    let whole = x.d.len() / 8 * 8 * halves;
+    for ((d, sums), out) in d.zip(sums).zip(out[..whole].chunks_exact_mut(8 * halves)) {
+        // SAFETY: 8 groups: 8 scales, 16 sums and 8 or 16 results.
+        unsafe {
+            let (d, sums) = (_mm256_loadu_ps(d.as_ptr()), _mm256_loadu_si256(sums.as_ptr().cast()));
+            if halves == 1 {
+                let both = _mm256_cvtepi32_ps(_mm256_madd_epi16(sums, _mm256_set1_epi16(1)));
+                _mm256_storeu_ps(out.as_mut_ptr(), _mm256_mul_ps(d, both));
+            } else {
+                let parts = [_mm256_castsi256_si128(sums), _mm256_extracti128_si256::<1>(sums)];
+                for (i, half) in parts.into_iter().enumerate() {
+                    let first = _mm256_set1_epi32(4 * i as i32);
+                    let group = _mm256_add_epi32(_mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3), first);
+                    let halves = _mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(half));
+                    let scaled = _mm256_mul_ps(_mm256_permutevar8x32_ps(d, group), halves);
+                    _mm256_storeu_ps(out.as_mut_ptr().add(8 * i), scaled);
                 }
             }
-            return;
         }
-        let (d, sums) = (_mm256_loadu_ps(d), _mm256_loadu_si256(sums.cast()));
-        if C::MINS == Mins::Per32 {
-            let both = _mm256_cvtepi32_ps(_mm256_madd_epi16(sums, _mm256_set1_epi16(1)));
-            _mm256_storeu_ps(out.as_mut_ptr(), _mm256_mul_ps(d, both));
+    }
+    for ((d, sums), out) in
+        d_rest.iter().zip(sums_rest.chunks_exact(2)).zip(out[whole..].chunks_exact_mut(halves))
+    {
+        if halves == 1 {
+            out[0] = d * (i32::from(sums[0]) + i32::from(sums[1])) as f32;
         } else {
-            for (i, half) in
-                [_mm256_castsi256_si128(sums), _mm256_extracti128_si256::<1>(sums)].into_iter().enumerate()
-            {
-                let i = i as i32;
-                let group =
-                    _mm256_add_epi32(_mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3), _mm256_set1_epi32(4 * i));
-                let d = _mm256_permutevar8x32_ps(d, group);
-                let halves = _mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(half));
-                _mm256_storeu_ps(out.as_mut_ptr().add(8 * i as usize), _mm256_mul_ps(d, halves));
-            }
+            out[0] = d * f32::from(sums[0]);
+            out[1] = d * f32::from(sums[1]);
         }
     }
 }
@@ -324,17 +346,17 @@ unsafe fn scale_sums<C: Codes>(d: *const f32, sums: *const i16, count: usize, ou
 #[inline(always)]
 pub(crate) unsafe fn multiply<S: Simd, C: Codes, const R: usize, const N: usize>(
     panels: [*const Tile<S>; R],
-    x: &QuantizedRows<'_>,
+    x: Activations<'_>,
     y: &mut MatMut<'_>,
     at: Block,
 ) {
-    let x = Columns::<N>::new(x, at.column, 0);
+    let columns = Columns::<N>::new(&x.rows, at.column, 0);
     // SAFETY: the caller's.
     unsafe {
         let mut acc: Acc<S, R, N> = [[S::splat(0.0); N]; R];
         let mut macc = acc;
-        accumulate::<S, C, R, N>(&mut acc, panels, &x, at.groups);
-        accumulate_mins::<S, C, R, N>(&mut macc, panels, &x, at.groups);
+        accumulate::<S, C, R, N>(&mut acc, panels, &columns, at.groups);
+        accumulate_mins::<S, C, R, N>(&mut macc, panels, x.scaled, (at.column, 0), at.groups);
         store::<S, C, R, N>(acc, macc, y, at);
     }
 }

@@ -4,7 +4,7 @@
 //! line by line. *GEMM* (many columns): a panel of two tiles' rows is unpacked into caller-provided scratch that stays in
 //! cache, and every `COLUMNS` columns run over it. Both do the arithmetic of [`super::dot`], so they return the same bits.
 
-use super::dot::{Acc, Columns, accumulate, accumulate_mins, store};
+use super::dot::{Acc, Activations, Columns, ScaledSums, accumulate, accumulate_mins, mins_per_group, store};
 use super::simd::Simd;
 use super::tile::{MAX_ROWS, Rows, Tile, TileFormat};
 use crate::format::GROUP;
@@ -22,13 +22,25 @@ const FAR: usize = 16 << 10;
 
 /// The kernel of format `T` on tier `S`.
 pub(crate) const fn of<S: Simd, T: TileFormat<S>>() -> Option<Matmul> {
-    Some(Matmul { run: matmul::<S, T>, scratch: scratch_bytes::<S> })
+    Some(Matmul { run: matmul::<S, T>, scratch: scratch_bytes::<S, T> })
 }
 
+/// With mins, so many columns at a time: their scaled sums are in scratch.
+const COLUMN_BLOCK: usize = 512;
+
 /// Bytes of scratch for a matrix with `cols` columns.
-fn scratch_bytes<S: Simd>(cols: usize) -> usize {
-    // One tile more, because the scratch may begin anywhere.
-    (TILES * (cols / GROUP) + 1) * size_of::<Tile<S>>()
+fn scratch_bytes<S: Simd, T: TileFormat<S>>(cols: usize) -> usize {
+    // A tile more, because the scratch may begin anywhere.
+    scaled_bytes::<S, T>(cols) + (TILES * (cols / GROUP) + 1) * size_of::<Tile<S>>()
+}
+
+/// Those for scaled sums.
+fn scaled_bytes<S: Simd, T: TileFormat<S>>(cols: usize) -> usize {
+    match mins_per_group::<T::Codes>() {
+        0 => 0,
+        // One value more, as above.
+        per_group => (COLUMN_BLOCK * (cols / GROUP) * per_group + 1) * size_of::<f32>(),
+    }
 }
 
 /// Which part of the result a step of the GEMM makes.
@@ -53,19 +65,31 @@ unsafe fn matmul<S: Simd, T: TileFormat<S>>(
     y: &mut MatMut<'_>,
     scratch: &mut [u8],
 ) {
-    // SAFETY: the caller's.
-    unsafe {
-        match x.n() {
-            0 => {}
-            1 => S::gemv::<T, 1>(w, x, y),
-            2 => S::gemv::<T, 2>(w, x, y),
-            3 => S::gemv::<T, 3>(w, x, y),
-            4 => S::gemv::<T, 4>(w, x, y),
-            5 if const { S::GEMV_COLUMNS >= 5 } => S::gemv::<T, 5>(w, x, y),
-            6 if const { S::GEMV_COLUMNS >= 6 } => S::gemv::<T, 6>(w, x, y),
-            7 if const { S::GEMV_COLUMNS >= 7 } => S::gemv::<T, 7>(w, x, y),
-            8 if const { S::GEMV_COLUMNS >= 8 } => S::gemv::<T, 8>(w, x, y),
-            _ => gemm::<S, T>(w, x, y, scratch),
+    let (scaled, tiles) = scratch.split_at_mut(scaled_bytes::<S, T>(w.cols()));
+    // SAFETY: every bit pattern is an f32, or a tile: vectors of integers and floats.
+    let (scaled, tiles) = unsafe { (scaled.align_to_mut::<f32>().1, tiles.align_to_mut::<Tile<S>>().1) };
+    let per_column = w.cols() / GROUP * mins_per_group::<T::Codes>();
+    let block = if per_column == 0 { x.n().max(1) } else { COLUMN_BLOCK };
+    for first in (0..x.n()).step_by(block) {
+        let rows = x.slice(first..first + block);
+        let y = &mut y.slice_columns(first..first + block);
+        // SAFETY: the caller's.
+        unsafe {
+            if per_column > 0 {
+                S::scale_sums::<T::Codes>(&rows, &mut scaled[..rows.n() * per_column]);
+            }
+            let x = Activations { rows, scaled: ScaledSums { start: scaled.as_ptr(), stride: per_column } };
+            match rows.n() {
+                1 => S::gemv::<T, 1>(w, x, y),
+                2 => S::gemv::<T, 2>(w, x, y),
+                3 => S::gemv::<T, 3>(w, x, y),
+                4 => S::gemv::<T, 4>(w, x, y),
+                5 if const { S::GEMV_COLUMNS >= 5 } => S::gemv::<T, 5>(w, x, y),
+                6 if const { S::GEMV_COLUMNS >= 6 } => S::gemv::<T, 6>(w, x, y),
+                7 if const { S::GEMV_COLUMNS >= 7 } => S::gemv::<T, 7>(w, x, y),
+                8 if const { S::GEMV_COLUMNS >= 8 } => S::gemv::<T, 8>(w, x, y),
+                _ => gemm::<S, T>(w, x, y, tiles),
+            }
         }
     }
 }
@@ -123,11 +147,11 @@ impl TileRows {
 #[inline(always)]
 pub(crate) unsafe fn gemv<S: Simd, T: TileFormat<S>, const N: usize>(
     w: &Matrix<'_>,
-    x: &QuantizedRows<'_>,
+    x: Activations<'_>,
     y: &mut MatMut<'_>,
 ) {
     let groups = w.cols() / GROUP;
-    let x = Columns::<N>::new(x, 0, 0);
+    let columns = Columns::<N>::new(&x.rows, 0, 0);
     let mut tiles: [std::mem::MaybeUninit<Tile<S>>; 8] = [const { std::mem::MaybeUninit::uninit() }; 8];
     let tiles: *mut Tile<S> = tiles.as_mut_ptr().cast();
     for r0 in (0..w.rows()).step_by(S::ROWS) {
@@ -138,36 +162,40 @@ pub(crate) unsafe fn gemv<S: Simd, T: TileFormat<S>, const N: usize>(
             let mut acc: Acc<S, 1, N> = [[S::splat(0.0); N]];
             let mut macc = acc;
             for b in 0..groups / T::GROUPS {
-                let (rows_b, x) = (rows.block(b * T::BYTES), x.from(b * T::GROUPS));
+                let (rows_b, columns) = (rows.block(b * T::BYTES), columns.from(b * T::GROUPS));
                 T::scales(rows_b, tiles);
                 for part in 0..T::PARTS {
                     T::codes(rows_b, part, tiles);
                     for i in part * (T::GROUPS / T::PARTS)..(part + 1) * (T::GROUPS / T::PARTS) {
                         // A few lines at a time: a burst per super-block would fill the queues of the cache.
                         rows.prefetch(b * T::GROUPS + i);
-                        accumulate::<S, T::Codes, 1, N>(&mut acc, [tiles.add(i)], &x.from(i), 1);
+                        accumulate::<S, T::Codes, 1, N>(&mut acc, [tiles.add(i)], &columns.from(i), 1);
                     }
                 }
-                accumulate_mins::<S, T::Codes, 1, N>(&mut macc, [tiles], &x, T::GROUPS);
+                accumulate_mins::<S, T::Codes, 1, N>(
+                    &mut macc,
+                    [tiles],
+                    x.scaled,
+                    (0, b * T::GROUPS),
+                    T::GROUPS,
+                );
             }
             store::<S, T::Codes, 1, N>(acc, macc, y, Block { groups, row: r0, live: rows.live, column: 0 });
         }
     }
 }
 
-/// All rows times all columns, two tiles of rows at a time through a panel of tiles in `scratch`.
+/// All rows times all columns, two tiles of rows at a time through panels in `tiles`, of which there are enough.
 ///
 /// # Safety
 /// As [`matmul`].
 unsafe fn gemm<S: Simd, T: TileFormat<S>>(
     w: &Matrix<'_>,
-    x: &QuantizedRows<'_>,
+    x: Activations<'_>,
     y: &mut MatMut<'_>,
-    scratch: &mut [u8],
+    tiles: &mut [Tile<S>],
 ) {
     let groups = w.cols() / GROUP;
-    // SAFETY: every bit pattern is a tile: vectors of integers and floats.
-    let (_, tiles, _) = unsafe { scratch.align_to_mut::<Tile<S>>() };
     let (first, rest) = tiles.split_at_mut(groups);
     let panels = [first.as_mut_ptr(), rest[..groups].as_mut_ptr()];
     for row in (0..w.rows()).step_by(TILES * S::ROWS) {
@@ -200,15 +228,15 @@ unsafe fn gemm<S: Simd, T: TileFormat<S>>(
 /// As [`Simd::multiply`].
 unsafe fn all_columns<S: Simd, T: TileFormat<S>, const R: usize>(
     panels: [*const Tile<S>; R],
-    x: &QuantizedRows<'_>,
+    x: Activations<'_>,
     y: &mut MatMut<'_>,
     at: Block,
 ) {
-    for column in (0..x.n()).step_by(S::COLUMNS) {
+    for column in (0..x.rows.n()).step_by(S::COLUMNS) {
         let at = Block { column, ..at };
         // SAFETY: the caller's.
         unsafe {
-            match S::COLUMNS.min(x.n() - column) {
+            match S::COLUMNS.min(x.rows.n() - column) {
                 1 => S::multiply::<T::Codes, R, 1>(panels, x, y, at),
                 2 => S::multiply::<T::Codes, R, 2>(panels, x, y, at),
                 3 => S::multiply::<T::Codes, R, 3>(panels, x, y, at),

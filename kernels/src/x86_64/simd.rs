@@ -4,7 +4,7 @@
 //! Formats, dot products and drivers are written once over [`Simd`], as `#[inline(always)]` functions. The methods that
 //! [`entry_points!`] defines are the only ones compiled with a tier's `#[target_feature]`s; all else is inlined into them.
 
-use super::dot;
+use super::dot::{self, Activations};
 use super::matmul::{self, Block};
 use super::tile::{Codes, Rows, Tile, TileFormat};
 use crate::matrix::{MatMut, Matrix, QuantizedRows};
@@ -42,7 +42,7 @@ pub(crate) trait Simd: Copy + 'static {
     /// [`matmul::gemv`]
     unsafe fn gemv<T: TileFormat<Self>, const N: usize>(
         w: &Matrix<'_>,
-        x: &QuantizedRows<'_>,
+        x: Activations<'_>,
         y: &mut MatMut<'_>,
     );
     /// [`TileFormat::unpack`]
@@ -50,10 +50,12 @@ pub(crate) trait Simd: Copy + 'static {
     /// [`dot::multiply`]
     unsafe fn multiply<C: Codes, const R: usize, const N: usize>(
         panels: [*const Tile<Self>; R],
-        x: &QuantizedRows<'_>,
+        x: Activations<'_>,
         y: &mut MatMut<'_>,
         at: Block,
     );
+    /// [`dot::scale_sums`]
+    unsafe fn scale_sums<C: Codes>(x: &QuantizedRows<'_>, out: &mut [f32]);
 
     unsafe fn splat8(x: i8) -> Self::I;
     unsafe fn splat16(x: i16) -> Self::I;
@@ -122,7 +124,7 @@ macro_rules! entry_points {
         #[target_feature(enable = $features)]
         unsafe fn gemv<T: TileFormat<Self>, const N: usize>(
             w: &Matrix<'_>,
-            x: &QuantizedRows<'_>,
+            x: Activations<'_>,
             y: &mut MatMut<'_>,
         ) {
             // SAFETY: the caller's.
@@ -137,12 +139,17 @@ macro_rules! entry_points {
         #[target_feature(enable = $features)]
         unsafe fn multiply<C: Codes, const R: usize, const N: usize>(
             panels: [*const Tile<Self>; R],
-            x: &QuantizedRows<'_>,
+            x: Activations<'_>,
             y: &mut MatMut<'_>,
             at: Block,
         ) {
             // SAFETY: the caller's.
             unsafe { dot::multiply::<Self, C, R, N>(panels, x, y, at) }
+        }
+        #[target_feature(enable = $features)]
+        unsafe fn scale_sums<C: Codes>(x: &QuantizedRows<'_>, out: &mut [f32]) {
+            // SAFETY: the caller's.
+            unsafe { dot::scale_sums::<C>(x, out) }
         }
     };
 }
