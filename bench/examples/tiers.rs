@@ -1,6 +1,6 @@
 //! Tiers side by side on quantized products, as Markdown:
 //!
-//!     cargo run --release -p kinglet-bench --example tiers -- [FORMAT…] [--columns N,N…] [--tiers NAME,NAME…]
+//!     cargo run --release -p kinglet-bench --example tiers -- [FORMAT…] [--columns N,N…] [--tiers NAME,NAME…] [--k N]
 //!
 //! For each format, tiers take turns and medians are shown. *cache*: GEMV over weights in L2, GB/s; *memory*: GEMV over
 //! 256 MiB beside a plain read of the same bytes, GB/s and share; *n = N*: products of N columns, thousand million
@@ -11,7 +11,6 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 const ROWS: usize = 896;
-const COLS: usize = 1024;
 const MEMORY: usize = 256 << 20;
 const ROUNDS: usize = 9;
 
@@ -47,29 +46,26 @@ fn time(mut f: impl FnMut()) -> f64 {
 
 struct Case {
     kernels: Kernels,
+    cols: usize,
     q: Vec<i8>,
     d: Vec<f32>,
     sums: Vec<i16>,
 }
 
 impl Case {
-    fn new(tier: Tier, n: usize) -> Option<Case> {
+    fn new(tier: Tier, n: usize, cols: usize) -> Option<Case> {
         let kernels = Kernels::with_tier(tier).ok()?;
-        let x: Vec<f32> = (0..n * COLS).map(|i| ((i * 7919) % 255) as f32 - 127.0).collect();
-        let (mut q, mut d, mut sums) = (vec![0; n * COLS], vec![0.0; n * COLS / 32], vec![0; n * COLS / 16]);
+        let x: Vec<f32> = (0..n * cols).map(|i| ((i * 7919) % 255) as f32 - 127.0).collect();
+        let (mut q, mut d, mut sums) = (vec![0; n * cols], vec![0.0; n * cols / 32], vec![0; n * cols / 16]);
         kernels.quantize(&x, &mut q, &mut d, &mut sums).ok()?;
-        Some(Case { kernels, q, d, sums })
+        Some(Case { kernels, cols, q, d, sums })
     }
 
     fn run(&self, w: &Matrix<'_>, n: usize, y: &mut [f32], scratch: &mut Vec<u8>) {
         scratch.resize(self.kernels.matmul_scratch(w), 0);
-        let x = QuantizedRows::new(
-            &self.q[..n * COLS],
-            &self.d[..n * COLS / 32],
-            &self.sums[..n * COLS / 16],
-            n,
-            COLS,
-        );
+        let cols = self.cols;
+        let (q, d, sums) = (&self.q[..n * cols], &self.d[..n * cols / 32], &self.sums[..n * cols / 16]);
+        let x = QuantizedRows::new(q, d, sums, n, cols);
         let mut y = MatMut::new(&mut y[..n * w.rows()], w.rows(), n).expect("lengths fit");
         self.kernels.matmul(w, &x.expect("lengths fit"), &mut y, scratch).expect("shapes fit");
     }
@@ -94,11 +90,13 @@ fn read(data: &[u8]) -> u64 {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (mut formats, mut columns, mut tiers) = (Vec::new(), vec![8, 64, 512], Tier::usable());
+    let mut cols = 1024;
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         let mut list = || args.next().unwrap_or_default().split(',').map(str::to_owned).collect::<Vec<_>>();
         match arg.as_str() {
             "--columns" => columns = list().iter().map(|s| s.parse()).collect::<Result<_, _>>()?,
+            "--k" => cols = list().concat().parse()?,
             "--tiers" => tiers = list().iter().map(|s| s.parse()).collect::<Result<_, _>>()?,
             name => {
                 let known = Format::ALL.iter().find(|f| f.name().eq_ignore_ascii_case(name) && !f.is_float());
@@ -111,21 +109,21 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     tiers.retain(|t| *t != Tier::Scalar);
     let most = columns.iter().copied().max().unwrap_or(1).max(1);
-    let cases: Vec<Case> = tiers.iter().filter_map(|t| Case::new(*t, most)).collect();
+    let cases: Vec<Case> = tiers.iter().filter_map(|t| Case::new(*t, most, cols)).collect();
     let (mut y, mut scratch) = (vec![0.0; most * ROWS], Vec::new());
-    println!("{ROWS} rows, {COLS} columns of weights, one thread\n");
+    println!("{ROWS} rows, {cols} columns of weights, one thread\n");
     let n: String = columns.iter().map(|n| format!(" n = {n} |")).collect();
     println!(
         "| format | tier | cache GB/s | memory GB/s | read GB/s | share |{n}\n|---|---|---:|---:|---:|---:|{}",
         "---:|".repeat(columns.len())
     );
     for format in formats {
-        let row = format.row_bytes(COLS).ok_or("whole blocks")?;
+        let row = format.row_bytes(cols).ok_or("whole blocks")?;
         // A quarter of the rows: at most 230 kB of weights, which stay in L2.
         let small = weights(format, ROWS * row);
         let large = small.repeat(MEMORY.div_ceil(small.len()));
-        let few = Matrix::new(format, &small[..ROWS / 4 * row], ROWS / 4, COLS)?;
-        let all = Matrix::new(format, &small, ROWS, COLS)?;
+        let few = Matrix::new(format, &small[..ROWS / 4 * row], ROWS / 4, cols)?;
+        let all = Matrix::new(format, &small, ROWS, cols)?;
         let mut samples = vec![vec![Vec::new(); 4 + columns.len()]; cases.len()];
         for _ in 0..ROUNDS {
             for (case, samples) in cases.iter().zip(&mut samples) {
@@ -136,7 +134,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 let reading = start.elapsed().as_secs_f64();
                 let start = Instant::now();
                 for data in large.chunks_exact(small.len()) {
-                    case.run(&Matrix::new(format, data, ROWS, COLS)?, 1, &mut y, &mut scratch);
+                    case.run(&Matrix::new(format, data, ROWS, cols)?, 1, &mut y, &mut scratch);
                 }
                 let t = start.elapsed().as_secs_f64();
                 let gb = large.len() as f64 / 1e9;
@@ -145,7 +143,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 samples[3].push(reading / t);
                 for (i, n) in columns.iter().enumerate() {
                     let t = time(|| case.run(&all, *n, &mut y, &mut scratch));
-                    samples[4 + i].push((ROWS * COLS * n) as f64 / t / 1e9);
+                    samples[4 + i].push((ROWS * cols * n) as f64 / t / 1e9);
                 }
             }
         }
