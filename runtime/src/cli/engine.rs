@@ -201,6 +201,7 @@ fn open_session<'m>(
 ) -> Result<Session<'m>, CliError> {
     let session = Session::new(model, kernels, options)?;
     check_memory(model, options, args, verbosity)?;
+    model.gguf.read_ahead(memory::available());
     Ok(session)
 }
 

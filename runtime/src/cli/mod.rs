@@ -187,12 +187,8 @@ fn run_from(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         return ExitCode::from(Code::Usage as u8);
     }
     let done = dispatch(cli.verb, cli.verbosity);
-    match trace::finish() {
-        Ok(None) => {}
-        Ok(Some(table)) => engine::note(&table),
-        Err(what) => report(&what),
-    }
-    match done {
+    let traced = trace::finish().map(|table| table.iter().for_each(|t| engine::note(t)));
+    match done.and(traced.map_err(CliError::failure)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) if e.quiet => ExitCode::SUCCESS,
         Err(e) => {

@@ -6,6 +6,7 @@
 mod cursor;
 mod error;
 mod header;
+mod readahead;
 pub mod split;
 pub mod truncation;
 mod value;
@@ -19,13 +20,14 @@ use kinglet_kernels::Format;
 use std::collections::HashMap;
 use std::fs::File;
 use std::path::Path;
+use std::sync::Arc;
 use truncation::Registration;
 
 /// Bytes of a model: a mapping of its file, or memory.
 #[derive(Debug)]
 enum Bytes {
     /// The registration is dropped first: the table never names a range that is no longer mapped.
-    Map(#[allow(dead_code, reason = "held while the mapping lives")] Registration, memmap2::Mmap),
+    Map(#[allow(dead_code, reason = "held while the mapping lives")] Registration, Arc<memmap2::Mmap>),
     Memory(Vec<u8>),
 }
 
@@ -301,7 +303,7 @@ fn map(path: &Path) -> Result<Bytes, GgufError> {
     // in this one, which [`truncation`] turns into a message; nothing a reader does can prevent that.
     let map = unsafe { memmap2::Mmap::map(&handle) }.map_err(|e| fail(format!("cannot map: {e}")))?;
     let registration = Registration::new(&map, path);
-    Ok(Bytes::Map(registration, map))
+    Ok(Bytes::Map(registration, Arc::new(map)))
 }
 
 fn as_uint(v: Value<'_>) -> Option<u64> {
