@@ -8,10 +8,14 @@
 //! one chunk it has claimed. Whoever waits for it spins briefly and then sleeps, which leaves a core free on which the system
 //! runs the thread that is waited for. Between regions all threads sleep.
 
+mod pace;
+
 use crate::trace;
+use pace::Pace;
 use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 /// Iterations of the spin loop before a waiting thread sleeps: longer than an operation of decode usually keeps others
 /// waiting, far shorter than a time slice.
@@ -23,6 +27,8 @@ pub struct Team {
     pool: Option<rayon::ThreadPool>,
     threads: usize,
     threads_batch: usize,
+    /// Where the number for single tokens may be lowered.
+    pace: Option<Mutex<Pace>>,
     /// One for each thread; kernels need scratch, and never allocate.
     scratch: Vec<Mutex<Vec<u8>>>,
 }
@@ -47,17 +53,26 @@ impl Team {
         let most = threads.max(threads_batch);
         let scratch = (0..most).map(|_| Mutex::default()).collect();
         if most == 1 {
-            return Ok(Team { pool: None, threads, threads_batch, scratch });
+            return Ok(Team { pool: None, threads, threads_batch, pace: None, scratch });
         }
         let builder = rayon::ThreadPoolBuilder::new().num_threads(most - 1);
         let pool = builder.thread_name(|i| format!("kinglet-{}", i + 1)).build();
         let pool = pool.map_err(|e| format!("cannot start {most} threads: {e}"))?;
-        Ok(Team { pool: Some(pool), threads, threads_batch, scratch })
+        Ok(Team { pool: Some(pool), threads, threads_batch, pace: None, scratch })
+    }
+
+    /// From now on fewer threads compute single tokens where that turns out to be faster.
+    pub fn find_pace(&mut self) {
+        self.pace = (self.threads > 2).then(|| Mutex::new(Pace::new(self.threads)));
+    }
+
+    fn pace(&self) -> Option<MutexGuard<'_, Pace>> {
+        self.pace.as_ref().map(|p| p.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Threads for single tokens.
     pub fn threads(&self) -> usize {
-        self.threads
+        self.pace().map_or(self.threads, |p| p.best())
     }
 
     /// Threads for batches.
@@ -70,11 +85,24 @@ impl Team {
         let most = self.scratch.len();
         self.threads = threads.clamp(1, most);
         self.threads_batch = threads_batch.clamp(1, most);
+        self.pace = None;
     }
 
     /// Runs `f` on the caller's thread with the other threads at hand: as many as a batch of `tokens` tokens is worth.
     pub fn region<R>(&self, tokens: usize, f: impl FnOnce(&Crew<'_>) -> R) -> R {
-        let threads = if tokens > 1 { self.threads_batch } else { self.threads };
+        if tokens > 1 || self.pace.is_none() {
+            return self.region_of(if tokens > 1 { self.threads_batch } else { self.threads }, f);
+        }
+        let threads = self.pace().map_or(self.threads, |p| p.next());
+        let start = Instant::now();
+        let result = self.region_of(threads, f);
+        if let Some(mut pace) = self.pace() {
+            pace.took(start.elapsed());
+        }
+        result
+    }
+
+    fn region_of<R>(&self, threads: usize, f: impl FnOnce(&Crew<'_>) -> R) -> R {
         let Some(pool) = self.pool.as_ref().filter(|_| threads > 1) else {
             return f(&Crew { shared: None, team: self, threads: 1 });
         };
@@ -358,6 +386,19 @@ mod tests {
             crew.for_each_owned(parts, |_, (i, part)| part.iter_mut().for_each(|x| *x += i + 1));
         });
         assert!(out.iter().enumerate().all(|(i, x)| *x == i / 7 + 1));
+    }
+
+    #[test]
+    fn batches_have_their_own_number_of_threads() {
+        let mut team = Team::with_batch(3, 2).unwrap();
+        let counts = |team: &Team| [1, 5].map(|n| team.region(n, |c| c.threads()));
+        assert_eq!(counts(&team), [3, 2]);
+        team.find_pace();
+        let used: Vec<usize> = (0..12).map(|_| team.region(1, |c| c.threads())).collect();
+        assert!(used.contains(&2) && used.contains(&3) && team.region(2, |c| c.threads()) == 2, "{used:?}");
+        team.set_threads(1, 9);
+        assert_eq!((counts(&team), team.threads_batch()), ([1, 3], 3));
+        assert!(Team::with_batch(1, 0).is_err());
     }
 
     #[test]

@@ -246,7 +246,7 @@ fn memory_beyond_the_cache_is_bounded() {
     let (prompt, text) = (std::fs::read_to_string(&text).unwrap(), text.to_str().unwrap().to_owned());
     for (batch, n_ctx) in [(512, 1024), (16, 512)] {
         let (b, n) = (batch.to_string(), n_ctx.to_string());
-        let run = ["run", m, "--raw", "-n", "8", "--batch", &b, "--ctx", "1024", &prompt[..900]];
+        let run = ["run", m, "--raw", "-n", "8", "--batch", &b, "--ctx", "1024", &prompt[..600]];
         let perplexity = ["perplexity", m, "--file", &text, "--ctx", &n, "--chunks", "1", "--batch", &b];
         for args in [&run[..], &perplexity[..]] {
             let ctx = if args[0] == "run" { 1024 } else { n_ctx };
@@ -281,7 +281,7 @@ fn who_has_nothing_to_do_burns_no_cpu() {
     let team = Team::new(4).unwrap();
     let work = |crew: &kinglet::team::Crew<'_>| {
         for _ in 0..100 {
-            crew.for_each(64, |_, i| (0..200 * i).for_each(|x| drop(std::hint::black_box(x))));
+            crew.for_each(64, |_, i| (0..200 * i).for_each(|x| _ = std::hint::black_box(x)));
         }
     };
     let idle = || {

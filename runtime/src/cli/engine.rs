@@ -77,7 +77,10 @@ impl Engine {
                 "{most} threads are more than the {limit} that can run here at once, which is no faster; see --threads"
             ));
         }
-        let team = Team::with_batch(threads, threads_batch).map_err(CliError::failure)?;
+        let mut team = Team::with_batch(threads, threads_batch).map_err(CliError::failure)?;
+        if counts == Counts::Default {
+            team.find_pace();
+        }
         Ok(Engine { team, kernels, counts })
     }
 }

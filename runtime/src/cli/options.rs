@@ -51,7 +51,7 @@ impl KvType {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Engine options")]
 pub struct EngineArgs {
-    /// Threads that generate [default: as `kinglet tune` found, else one for each fast core that may be used]
+    /// Threads that generate [default: as `kinglet tune` found, else at most one for each fast core]
     #[arg(short, long, value_name = "N", value_parser = positive::<1024>(), allow_negative_numbers = true)]
     pub threads: Option<u32>,
     /// Threads that read prompts [default: --threads, else as that default]

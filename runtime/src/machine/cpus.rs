@@ -71,8 +71,8 @@ impl Cpus {
         self.fast_cores.min(self.limit()).max(1)
     }
 
-    /// Threads for generation, which is bound by memory: as for prompts. Fewer may be faster, which depends on the memory
-    /// and not on what the CPUs are called: `kinglet tune` measures it.
+    /// Threads for generation, which is bound by memory: at most as for prompts. Fewer may be faster, which depends on the memory
+    /// and not on what the CPUs are called: a team finds out ([`crate::team::Team::find_pace`]), and so does `kinglet tune`.
     pub fn threads(&self) -> usize {
         self.threads_batch()
     }
