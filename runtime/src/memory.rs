@@ -115,7 +115,7 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
     let bytes = number.ok_or("not a size; write 2G or 512M")? * (1u64 << shift) as f64;
     match bytes {
         b if b < f64::from(1 << 20) => Err("less than 1 MiB; write 2G or 512M".to_owned()),
-        b if b < 2f64.powi(62) => Ok(b as u64),
+        b if b < (1u64 << 62) as f64 => Ok(b as u64),
         _ => Err("more than there is anywhere".to_owned()),
     }
 }

@@ -3,7 +3,7 @@
 //! A decoder that meets a cold page waits for the disk, and its threads meet them in an order that is no order to a disk: an SD
 //! card reads at a fraction of its speed then. One thread goes ahead of it instead, sequentially, layer after layer.
 
-use super::{Bytes, Gguf, TensorInfo};
+use super::{Bytes, Gguf, Mapping, TensorInfo};
 use std::sync::Arc;
 
 /// How much is asked for at once: long enough for a disk, short enough that a page which somebody waits for is not queued behind
@@ -13,7 +13,7 @@ const PIECE: usize = 4 << 20;
 /// A part of a mapped file.
 #[derive(Debug)]
 struct Part {
-    map: Arc<memmap2::Mmap>,
+    mapping: Arc<Mapping>,
     start: usize,
     len: usize,
 }
@@ -36,7 +36,7 @@ impl Gguf {
         let last = |t: &TensorInfo| t.name.starts_with("output") || t.name == "token_embd.weight";
         tensors.sort_by_key(|t| (last(t), t.shard, t.offset));
         let part = |t: &TensorInfo| match self.shards.get(t.shard) {
-            Some(Bytes::Map(_, map)) => Some(Part { map: Arc::clone(map), start: t.offset, len: t.bytes }),
+            Some(Bytes::Map(m)) => Some(Part { mapping: Arc::clone(m), start: t.offset, len: t.bytes }),
             _ => None,
         };
         let parts = merge(tensors.into_iter().filter_map(part));
@@ -53,7 +53,7 @@ fn merge(parts: impl Iterator<Item = Part>) -> Vec<Part> {
         let gap = 4096;
         match merged.last_mut() {
             Some(m)
-                if Arc::ptr_eq(&m.map, &part.map)
+                if Arc::ptr_eq(&m.mapping, &part.mapping)
                     && (m.start + m.len..=m.start + m.len + gap).contains(&part.start) =>
             {
                 m.len = part.start + part.len - m.start;
@@ -62,10 +62,10 @@ fn merge(parts: impl Iterator<Item = Part>) -> Vec<Part> {
         }
     }
     let cut = |p: &Part| {
-        let (map, end) = (Arc::clone(&p.map), p.start + p.len);
+        let (mapping, end) = (Arc::clone(&p.mapping), p.start + p.len);
         let starts = (p.start..end).step_by(PIECE);
         starts
-            .map(move |s| Part { map: Arc::clone(&map), start: s, len: PIECE.min(end - s) })
+            .map(move |s| Part { mapping: Arc::clone(&mapping), start: s, len: PIECE.min(end - s) })
             .collect::<Vec<_>>()
     };
     merged.iter().flat_map(cut).collect()
@@ -80,14 +80,35 @@ fn read(pieces: &[Part]) {
         if let Some(next) = pieces.get(i + 1) {
             ask(next);
         }
-        std::hint::black_box(piece.map.get(piece.start + piece.len.saturating_sub(1)).copied());
+        std::hint::black_box(piece.mapping.map.get(piece.start + piece.len.saturating_sub(1)).copied());
     }
 }
 
 /// A hint, whose refusal costs nothing but time.
 fn ask(piece: &Part) {
     #[cfg(unix)]
-    let _ = piece.map.advise_range(memmap2::Advice::WillNeed, piece.start, piece.len);
+    let _ = piece.mapping.map.advise_range(memmap2::Advice::WillNeed, piece.start, piece.len);
     #[cfg(not(unix))]
     let _ = piece;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{PIECE, Part, merge, read};
+    use crate::gguf::{Bytes, map};
+    use std::sync::Arc;
+
+    #[test]
+    fn neighbours_are_read_as_one_and_long_parts_in_pieces() {
+        let path = std::env::temp_dir().join(format!("kinglet-readahead-{}", std::process::id()));
+        std::fs::write(&path, vec![1u8; 3 * PIECE]).unwrap();
+        let Bytes::Map(mapping) = map(&path).unwrap() else { panic!("it is mapped") };
+        let part = |(start, len)| Part { mapping: Arc::clone(&mapping), start, len };
+        let pieces =
+            merge([(0, 100), (128, 2 * PIECE), (2 * PIECE + 9000, 7), (50, 10)].map(part).into_iter());
+        let ranges: Vec<(usize, usize)> = pieces.iter().map(|p| (p.start, p.len)).collect();
+        assert_eq!(ranges, [(0, PIECE), (PIECE, PIECE), (2 * PIECE, 128), (2 * PIECE + 9000, 7), (50, 10)]);
+        read(&pieces);
+        std::fs::remove_file(&path).unwrap();
+    }
 }
