@@ -1,7 +1,7 @@
 //! `kinglet bench`: speed of prompt processing (pp) and generation (tg).
 
 use super::CliError;
-use super::engine::{self, Engine};
+use super::engine::{self, Counts, Engine};
 use super::options::{EngineArgs, MAX_CTX, ModelArg, Verbosity, positive};
 use crate::decoder::{Session, Want};
 use crate::model::Model;
@@ -13,6 +13,8 @@ use std::time::Instant;
 pub const EXAMPLES: &str = "\
   kinglet bench smollm2:135m                               # pp512 and tg128
   kinglet bench smollm2:135m -p 0 -n 64 -t 2 -r 10         # generation only, two threads
+  kinglet bench smollm2:135m -t 2 --threads-batch 4        # two threads for tg, four for pp
+  KINGLET_TRACE=1 kinglet bench smollm2:135m -r 1          # and where the time goes
   kinglet bench smollm2:135m --json > today.json";
 
 /// Options of `kinglet bench`.
@@ -58,6 +60,11 @@ struct Test {
 }
 
 impl Test {
+    /// Threads that its tokens are computed with.
+    fn threads(&self, engine: &Engine) -> usize {
+        if self.n_prompt > 1 { engine.team.threads_batch() } else { engine.team.threads() }
+    }
+
     fn mean(&self) -> f64 {
         self.samples.iter().sum::<f64>() / self.samples.len() as f64
     }
@@ -75,9 +82,10 @@ impl Test {
 /// # Errors
 /// When the model cannot be used or the tests do not fit its context.
 pub fn run(args: &Args, verbosity: Verbosity) -> Result<(), CliError> {
-    let engine = Engine::new(&args.engine)?;
+    let kernels = engine::kernels(&args.engine)?;
     let gguf = engine::open(&args.model, verbosity)?;
     let model = Model::new(&gguf)?;
+    let engine = Engine::new(kernels, &args.engine, &gguf, verbosity)?;
     let longest = args.prompt.max(args.generate) as usize;
     if longest == 0 {
         return Err(CliError::usage("nothing to measure: -p and -n are both 0"));
@@ -107,7 +115,11 @@ pub fn run(args: &Args, verbosity: Verbosity) -> Result<(), CliError> {
     }
     let text =
         if args.json { as_json(args, &engine, &model, &tests)? } else { as_table(&engine, &model, &tests) };
-    writeln!(std::io::stdout().lock(), "{text}").map_err(|e| CliError::output(&e))
+    writeln!(std::io::stdout().lock(), "{text}").map_err(|e| CliError::output(&e))?;
+    if !args.json && !verbosity.quiet && engine.counts == Counts::Tuned {
+        engine::note("threads are those that `kinglet tune` found");
+    }
+    Ok(())
 }
 
 /// Tokens per second of one run from an empty context.
@@ -157,7 +169,7 @@ fn as_table(engine: &Engine, model: &Model<'_>, tests: &[Test]) -> String {
     let params = format!("{:.2} M", parameters(model) as f64 / 1e6);
     for t in tests {
         let speed = format!("{:.2} ± {:.2}", t.mean(), t.deviation());
-        let (tier, threads) = (engine.kernels.tier(), engine.team.threads());
+        let (tier, threads) = (engine.kernels.tier(), t.threads(engine));
         lines.push(format!(
             "| {name:<24} | {mib:>10} | {params:>10} | {tier:<12} | {threads:>7} | {:>8} | {speed:>18} |",
             t.name
@@ -177,7 +189,7 @@ fn as_json(args: &Args, engine: &Engine, model: &Model<'_>, tests: &[Test]) -> R
                 "engine": "kinglet", "version": env!("CARGO_PKG_VERSION"),
                 "model_filename": model.gguf.file(), "model_type": model.spec.architecture,
                 "model_size": size(model), "model_n_params": parameters(model),
-                "n_batch": args.engine.batch, "n_threads": engine.team.threads(), "tier": engine.kernels.tier().name(),
+                "n_batch": args.engine.batch, "n_threads": t.threads(engine), "threads_from": engine.counts.name(), "tier": engine.kernels.tier().name(),
                 "type_k": args.engine.kv.name(), "type_v": args.engine.kv.name(),
                 "test": t.name, "n_prompt": t.n_prompt, "n_gen": t.n_gen,
                 "avg_ns": ns.iter().sum::<u64>() / ns.len().max(1) as u64,

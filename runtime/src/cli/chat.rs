@@ -47,9 +47,11 @@ Type a message and press Enter. A line ending in \\ goes on. Ctrl-C stops an ans
 /// # Errors
 /// When the model cannot be used or the terminal not be read.
 pub fn run(args: &Args, verbosity: Verbosity) -> Result<(), CliError> {
-    let engine = Engine::new(&args.engine)?;
+    let kernels = engine::kernels(&args.engine)?;
     let gguf = engine::open(&args.model, verbosity)?;
     let model = Model::new(&gguf)?;
+    let engine = Engine::new(kernels, &args.engine, &gguf, verbosity)?;
+    let session = engine::session(&model, &engine, &args.engine, None, verbosity)?;
     let tokenizer = engine::tokenizer(&gguf, &model)?;
     let template = conversation::template(&gguf, &tokenizer, &args.text)?;
     let template = match (template, Template::builtin_for(&tokenizer)) {
@@ -65,7 +67,6 @@ pub fn run(args: &Args, verbosity: Verbosity) -> Result<(), CliError> {
             return Err(CliError::input(what));
         }
     };
-    let session = engine::session(&model, &engine, &args.engine, None, verbosity)?;
     let limits = Limits { max_tokens: args.stop.n.map(|n| n as usize), stop: &args.stop.stop };
     let mut chat = Chat {
         conversation: Conversation::new(session, &engine, &tokenizer, &args.sample),

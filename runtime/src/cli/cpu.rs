@@ -1,8 +1,8 @@
 //! `kinglet cpu`: what this CPU can run.
 
 use super::CliError;
-use super::engine::default_threads;
 use super::options::Verbosity;
+use crate::machine::Cpus;
 use kinglet_kernels::Tier;
 use serde_json::json;
 use std::io::Write;
@@ -30,7 +30,8 @@ pub fn run(args: &Args, _: Verbosity) -> Result<(), CliError> {
     let features: Vec<(&str, bool)> = Tier::features();
     let tiers: Vec<(Tier, Option<String>)> =
         Tier::ALL.iter().map(|t| (*t, t.check().err().map(|e| e.to_string()))).collect();
-    let threads = default_threads();
+    let cpus = Cpus::detect();
+    let threads = cpus.limit();
     let bandwidth: Vec<(usize, f64)> = [1, threads]
         .iter()
         .take(if threads == 1 { 1 } else { 2 })
@@ -44,12 +45,23 @@ pub fn run(args: &Args, _: Verbosity) -> Result<(), CliError> {
         let have: Vec<&str> = features.iter().filter(|f| f.1).map(|f| f.0).collect();
         let roof: Vec<_> = bandwidth.iter().map(|(t, b)| json!({"threads": t, "gb_per_s": b})).collect();
         let all = json!({
-            "arch": std::env::consts::ARCH, "threads": threads, "features": have, "tiers": tiers,
+            "arch": std::env::consts::ARCH, "threads": threads, "cores": cpus.cores, "fast_cores": cpus.fast_cores,
+            "cpu_quota": cpus.quota, "default_threads": cpus.threads(), "default_threads_batch": cpus.threads_batch(),
+            "features": have, "tiers": tiers,
             "chosen": chosen.name(), "read_bandwidth": roof,
         });
         serde_json::to_string_pretty(&all).map_err(CliError::failure)?
     } else {
         let mut lines = vec![format!("{}, {threads} threads may be used", std::env::consts::ARCH)];
+        let quota = cpus.quota.map(|q| format!(", {q:.2} CPUs' time allowed by a control group"));
+        lines.push(format!(
+            "cores:    {}, {} of them fast{}; by default {} threads generate and {} read prompts",
+            cpus.cores,
+            cpus.fast_cores,
+            quota.unwrap_or_default(),
+            cpus.threads(),
+            cpus.threads_batch()
+        ));
         let list = |want: bool| -> String {
             features.iter().filter(|f| f.1 == want).map(|f| f.0).collect::<Vec<_>>().join(" ")
         };

@@ -37,9 +37,10 @@ pub struct Args {
 /// # Errors
 /// When the model or the tokens cannot be used, or the output cannot be written.
 pub fn run(args: &Args, verbosity: Verbosity) -> Result<(), CliError> {
-    let engine = Engine::new(&args.engine)?;
+    let kernels = engine::kernels(&args.engine)?;
     let gguf = engine::open(&args.model, verbosity)?;
     let model = Model::new(&gguf)?;
+    let engine = Engine::new(kernels, &args.engine, &gguf, verbosity)?;
     let tokens = parse_ids(&files::read_text(&args.tokens)?);
     let tokens = tokens.map_err(|e| CliError::input(format!("{}: {e}", args.tokens.display())))?;
     if tokens.is_empty() {

@@ -27,12 +27,14 @@ pub mod pull;
 pub mod rm;
 pub mod run;
 pub mod tokenize;
+pub mod tune;
 pub mod verify;
 
 pub use error::{CliError, Code};
 
 use crate::gguf;
 use crate::hub::{self, Progress};
+use crate::trace;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
@@ -83,6 +85,9 @@ enum Verb {
     /// Measure the speed of a model
     #[command(after_help = examples(bench::EXAMPLES))]
     Bench(bench::Args),
+    /// Measure how many threads are best for a model on this machine, and remember it
+    #[command(after_help = examples(tune::EXAMPLES))]
+    Tune(tune::Args),
     /// Fetch a model ahead of time
     #[command(after_help = examples(pull::EXAMPLES))]
     Pull(pull::Args),
@@ -109,6 +114,7 @@ fn dispatch(verb: Verb, verbosity: Verbosity) -> Result<(), CliError> {
         Verb::Logits(args) => logits::run(&args, verbosity),
         Verb::Perplexity(args) => perplexity::run(&args, verbosity),
         Verb::Bench(args) => bench::run(&args, verbosity),
+        Verb::Tune(args) => tune::run(&args, verbosity),
         Verb::Pull(args) => pull::run(&args, verbosity),
         Verb::List(args) => list::run(&args, verbosity),
         Verb::Rm(args) => rm::run(&args, verbosity),
@@ -138,6 +144,7 @@ const ENVIRONMENT: &str = "\
   KINGLET_HOME    where models are kept [default: $XDG_CACHE_HOME/kinglet, or ~/.cache/kinglet]
   KINGLET_PYTHON  the Python whose pip fetches models [default: python3]
   KINGLET_TIER    force a kernel tier
+  KINGLET_TRACE   1 prints where the time went, on stderr; NAME.json writes a trace for chrome://tracing too
   HF_ENDPOINT     where hf: models come from [default: https://huggingface.co]
   HF_TOKEN        your access token there
   HTTPS_PROXY     proxy for hf: models; pip has its own settings";
@@ -175,7 +182,13 @@ fn run_from(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(cli) => cli,
         Err(e) => return parse_failure(&e),
     };
-    match dispatch(cli.verb, cli.verbosity) {
+    if let Err(what) = trace::init() {
+        report(&what);
+        return ExitCode::from(Code::Usage as u8);
+    }
+    let done = dispatch(cli.verb, cli.verbosity);
+    let traced = trace::finish().map(|table| table.iter().for_each(|t| engine::note(t)));
+    match done.and(traced.map_err(CliError::failure)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) if e.quiet => ExitCode::SUCCESS,
         Err(e) => {

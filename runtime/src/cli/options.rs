@@ -51,9 +51,12 @@ impl KvType {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Engine options")]
 pub struct EngineArgs {
-    /// Threads to compute with [default: one per core]
+    /// Threads that generate [default: as `kinglet tune` found, else at most one for each fast core]
     #[arg(short, long, value_name = "N", value_parser = positive::<1024>(), allow_negative_numbers = true)]
     pub threads: Option<u32>,
+    /// Threads that read prompts [default: --threads, else as that default]
+    #[arg(long, value_name = "N", value_parser = positive::<1024>(), allow_negative_numbers = true)]
+    pub threads_batch: Option<u32>,
     /// Context length in tokens [default: the model's own, at most 4096]
     #[arg(long, value_name = "N", value_parser = positive::<MAX_CTX>(), allow_negative_numbers = true)]
     pub ctx: Option<u32>,
@@ -66,6 +69,9 @@ pub struct EngineArgs {
         allow_negative_numbers = true
     )]
     pub batch: u32,
+    /// Memory that may be used, such as 2G; a model that needs more is refused before it is loaded
+    #[arg(long, value_name = "SIZE", value_parser = crate::memory::parse_size)]
+    pub mem: Option<u64>,
     /// Use this kernel tier instead of the fastest usable one (see `kinglet cpu`)
     #[arg(long, value_name = "TIER", value_parser = tier)]
     pub tier: Option<Tier>,

@@ -42,9 +42,10 @@ const CHUNK: usize = 512;
 /// # Errors
 /// When the model or the text cannot be used.
 pub fn run(args: &Args, verbosity: Verbosity) -> Result<(), CliError> {
-    let engine = Engine::new(&args.engine)?;
+    let kernels = engine::kernels(&args.engine)?;
     let gguf = engine::open(&args.model, verbosity)?;
     let model = Model::new(&gguf)?;
+    let engine = Engine::new(kernels, &args.engine, &gguf, verbosity)?;
     let tokenizer = engine::tokenizer(&gguf, &model)?;
     let text = files::read_text(&args.file)?;
     let tokens = tokenizer.encode(&text, true, false);

@@ -8,6 +8,7 @@ use super::options::{EngineArgs, ModelArg, PromptArgs, SampleArgs, StopArgs, Ver
 use crate::chat::Message;
 use crate::generate::{Finish, Limits};
 use crate::model::Model;
+use crate::trace;
 
 /// Examples under `kinglet run --help`.
 pub const EXAMPLES: &str = "\
@@ -44,15 +45,19 @@ pub struct Args {
 /// # Errors
 /// When the model or the prompt cannot be used.
 pub fn run(args: &Args, verbosity: Verbosity) -> Result<(), CliError> {
-    let engine = Engine::new(&args.engine)?;
+    let kernels = engine::kernels(&args.engine)?;
     let gguf = engine::open(&args.model, verbosity)?;
     let model = Model::new(&gguf)?;
+    trace::mark("model checked");
+    let engine = Engine::new(kernels, &args.engine, &gguf, verbosity)?;
+    let session = engine::session(&model, &engine, &args.engine, None, verbosity)?;
     let tokenizer = engine::tokenizer(&gguf, &model)?;
     let prompt = match &args.prompt {
         Some(prompt) => prompt.clone(),
         None => files::read_stdin()?,
     };
     let template = conversation::template(&gguf, &tokenizer, &args.text)?;
+    trace::mark("template compiled");
     let ids = match &template {
         None => tokenizer.encode(&prompt, true, true),
         Some(template) => {
@@ -62,7 +67,7 @@ pub fn run(args: &Args, verbosity: Verbosity) -> Result<(), CliError> {
             tokenizer.encode_chat(&template.render(&messages, true).map_err(CliError::input)?)
         }
     };
-    let session = engine::session(&model, &engine, &args.engine, None, verbosity)?;
+    trace::mark("prompt tokenized");
     let mut conversation = Conversation::new(session, &engine, &tokenizer, &args.sample);
     let limits = Limits { max_tokens: args.stop.n.map(|n| n as usize), stop: &args.stop.stop };
     let mut printer = Printer::new(verbosity);

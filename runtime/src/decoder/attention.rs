@@ -6,6 +6,7 @@
 use super::cache::LayerCache;
 use super::ops::Ops;
 use crate::model::spec::LayerSpec;
+use crate::trace::{self, Work};
 use kinglet_kernels::{AttentionParams, KV_PAGE, Partial, PartialRef, QueryRow};
 use std::ops::Range;
 
@@ -23,6 +24,7 @@ pub(super) struct Heads<'a> {
 impl Heads<'_> {
     /// Stores the batch's keys `[n][n_kv_heads * head_dim]` and values `[n][n_kv_heads * value_dim]`.
     pub(super) fn store(&mut self, ops: &Ops<'_>, layer: &LayerSpec, k: &[f32], v: &[f32]) {
+        let _op = trace::op(|| Work::light("kv_store", k.len() / (layer.n_kv_heads * layer.head_dim)));
         let (kd, vd, first) = (layer.head_dim, layer.value_dim, self.position);
         let heads: Vec<_> = self.cache.heads.iter_mut().enumerate().collect();
         let k_rows = k.chunks(layer.n_kv_heads * kd);
@@ -99,7 +101,22 @@ impl Queries {
 /// `att[token] = attention of its queries`, `q: [n][n_heads * head_dim]`, `att: [n][n_heads * value_dim]`.
 pub(super) fn attend(ops: &Ops<'_>, layer: &LayerSpec, heads: &Heads<'_>, q: &[f32], att: &mut [f32]) {
     let n = q.len() / (layer.n_heads * layer.head_dim);
+    let _op = trace::op(|| work_of(layer, heads, n));
     if n <= SHORT { by_pages(ops, layer, heads, q, att) } else { by_tokens(ops, layer, heads, q, att) }
+}
+
+/// What a trace says of the attention of `n` tokens; a batch reads its keys and values once, if the caches are large enough.
+fn work_of(layer: &LayerSpec, heads: &Heads<'_>, n: usize) -> Work {
+    let first = |position: usize| layer.window.map_or(0, |w| (position + 1).saturating_sub(w));
+    let (start, end) = (heads.position, heads.position + n);
+    let visible: usize = (start..end).map(|p| p + 1 - first(p)).sum();
+    let layout = heads.cache.layout;
+    let position_bytes = (layout.key_page_bytes() + layout.value_page_bytes()) / KV_PAGE;
+    Work {
+        bytes: (end - first(start)) * layer.n_kv_heads * position_bytes,
+        macs: visible * layer.n_heads * (layer.head_dim + layer.value_dim),
+        ..Work::light("attention", n)
+    }
 }
 
 /// One page's part for all rows of `queries`.

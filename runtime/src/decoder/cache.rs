@@ -21,9 +21,16 @@ pub(super) struct AlignedBytes {
 impl AlignedBytes {
     /// `len` zeros, or `None` when there is no memory for them.
     pub(super) fn zeroed(len: usize) -> Option<AlignedBytes> {
-        let mut bytes: Vec<u8> = Vec::new();
-        bytes.try_reserve_exact(len.checked_add(ALIGN)?).ok()?;
-        bytes.resize(len + ALIGN, 0);
+        let size = len.checked_add(ALIGN)?;
+        let layout = std::alloc::Layout::array::<u8>(size).ok()?;
+        // Not written to, unlike `Vec::resize`: what is never used of a page never becomes memory.
+        // SAFETY: the size is not 0, because `ALIGN` is not.
+        let start = unsafe { std::alloc::alloc_zeroed(layout) };
+        if start.is_null() {
+            return None;
+        }
+        // SAFETY: allocated above with the layout of `size` bytes, all of which are initialized, by the allocator that `Vec` uses.
+        let bytes = unsafe { Vec::from_raw_parts(start, size, size) };
         let start = bytes.as_ptr().align_offset(ALIGN).min(ALIGN);
         Some(AlignedBytes { bytes, start, len })
     }

@@ -6,6 +6,7 @@ use super::ops::{Ops, Quantized};
 use super::rope::RopeTable;
 use crate::model::spec::{LayerSpec, RopeStyle};
 use crate::model::{LayerWeights, Model};
+use crate::trace::{self, Work};
 
 /// Rows of activations of a batch of `n` tokens.
 #[derive(Debug, Default)]
@@ -39,6 +40,7 @@ impl Buffers {
 
 /// Embeds `tokens`, whose ids have been checked, into `b.x`.
 pub(super) fn embed(ops: &Ops<'_>, model: &Model<'_>, tokens: &[u32], b: &mut Buffers) {
+    let _op = trace::op(|| Work::light("embed", tokens.len()));
     let (dim, scale) = (model.spec.dim, model.spec.embedding_scale);
     b.x.resize(tokens.len() * dim, 0.0);
     let parts = b.x.chunks_mut(dim).zip(tokens).collect();
@@ -80,7 +82,7 @@ fn attention_half(
     ops.linear(&mut [(&w.q, &mut b.q), (&w.k, &mut b.k), (&w.v, &mut b.v)], input);
 
     let rope = layer.rope.map(|r| (spec.ropes[r].style, &b.ropes[r]));
-    ops.token_tiles(n, &mut b.q, &mut b.k, |first, q, k| {
+    ops.token_tiles("qk_norm+rope", n, &mut b.q, &mut b.k, |first, q, k| {
         for (x, norm, heads) in [(q, &w.q_norm, layer.n_heads), (k, &w.k_norm, layer.n_kv_heads)] {
             if let Some(norm) = norm {
                 ops.norm_in_place(spec, norm, x);
@@ -114,7 +116,7 @@ fn ffn_half(ops: &Ops<'_>, model: &Model<'_>, layer: &LayerSpec, w: &LayerWeight
             b.gate.resize(n * layer.ffn_dim, 0.0);
             let input = ops.input(&b.h, spec.dim, &[gate, &w.up], &mut b.quantized);
             ops.linear(&mut [(gate, &mut b.gate), (&w.up, &mut b.up)], input);
-            ops.token_tiles(n, &mut b.up, &mut b.gate, |_, up, gate| {
+            ops.token_tiles("activation_mul", n, &mut b.up, &mut b.gate, |_, up, gate| {
                 ops.note(ops.kernels.activate_mul(layer.activation, gate, up));
             });
         }
@@ -122,7 +124,7 @@ fn ffn_half(ops: &Ops<'_>, model: &Model<'_>, layer: &LayerSpec, w: &LayerWeight
             b.gate.resize(n * layer.ffn_dim, 0.0);
             let input = ops.input(&b.h, spec.dim, &[&w.up], &mut b.quantized);
             ops.linear(&mut [(&w.up, &mut b.gate)], input);
-            ops.token_tiles(n, &mut b.up, &mut b.gate, |_, _, x| {
+            ops.token_tiles("activation", n, &mut b.up, &mut b.gate, |_, _, x| {
                 ops.note(ops.kernels.activate(layer.activation, x));
             });
         }
@@ -141,7 +143,7 @@ fn add_to_stream(
     b: &mut Buffers,
 ) {
     let n = b.x.len() / model.spec.dim;
-    ops.token_tiles(n, &mut b.x, &mut b.h, |_, x, h| {
+    ops.token_tiles("add_residual", n, &mut b.x, &mut b.h, |_, x, h| {
         if let Some(norm) = norm {
             ops.norm_in_place(&model.spec, norm, h);
         }

@@ -4,13 +4,15 @@ use super::DecodeError;
 use crate::model::spec::{ModelSpec, Norm};
 use crate::model::{Linear, NormWeights};
 use crate::team::Crew;
+use crate::trace::{self, Work};
 use kinglet_kernels::{Kernels, MatMut, Matrix, QuantizedRows};
 use std::sync::Mutex;
 
 /// Rows of weights are handed out in multiples of this, the tallest tile of any tier.
 const ROW_TILE: usize = 32;
-/// Chunks per thread, so that a thread that is late leaves little to wait for.
-const CHUNKS_PER_THREAD: usize = 4;
+/// A chunk is this part of a thread's share of what is left: chunks shrink towards the end, so that a thread that is late
+/// there leaves little to wait for.
+const SHARES_PER_THREAD: usize = 2;
 /// Tokens per chunk of row-wise operations; up to this many run on the caller's thread alone.
 const TOKEN_TILE: usize = 8;
 
@@ -79,6 +81,7 @@ impl<'a> Ops<'a> {
         space.q.resize(n * k, 0);
         space.d.resize(n * k / 32, 0.0);
         space.sums.resize(n * k / 16, 0);
+        let _op = trace::op(|| Work::light("quantize", n));
         let tile = self.token_tile(n) * k;
         let parts = x.chunks(tile).zip(space.q.chunks_mut(tile)).zip(space.d.chunks_mut(tile / 32));
         let parts = parts.zip(space.sums.chunks_mut(tile / 16)).collect();
@@ -90,10 +93,12 @@ impl<'a> Ops<'a> {
 
     /// Every projection of one input, divided among the crew as one operation: `out` is `[n][rows]`.
     pub(super) fn linear(&self, projections: &mut [(&Linear<'_>, &mut [f32])], input: Input<'_>) {
-        let total: usize = projections.iter().map(|(l, _)| l.weight.rows()).sum();
-        let threads = self.crew.threads();
-        let chunk = if threads == 1 { total } else { total.div_ceil(threads * CHUNKS_PER_THREAD) };
-        let chunk = chunk.next_multiple_of(ROW_TILE).max(ROW_TILE);
+        let _op = trace::op(|| work_of(projections, input.n));
+        let mut left: usize = projections.iter().map(|(l, _)| l.weight.rows()).sum();
+        let shares = match self.crew.threads() {
+            1 => 1,
+            threads => threads * SHARES_PER_THREAD,
+        };
         let mut parts = Vec::new();
         for (linear, out) in projections.iter_mut() {
             let rows = linear.weight.rows();
@@ -101,12 +106,16 @@ impl<'a> Ops<'a> {
                 Ok(m) => m,
                 Err(e) => return self.note(Err(e)),
             };
-            for start in (0..rows).step_by(chunk) {
+            let mut start = 0;
+            while start < rows {
+                let chunk = left.div_ceil(shares).next_multiple_of(ROW_TILE);
                 let end = (start + chunk).min(rows);
                 let (part, after) = rest.split_rows(end - start);
                 rest = after;
                 let bias = linear.bias.as_deref().map(|b| &b[start..end]);
                 parts.push((linear.weight.slice_rows(start..end), bias, part));
+                left -= end - start;
+                start = end;
             }
         }
         self.crew.for_each_owned(parts, |worker, (w, bias, mut y)| {
@@ -140,6 +149,7 @@ impl<'a> Ops<'a> {
     /// `out[t] = norm(x[t])` for rows of `n` values.
     pub(super) fn norm(&self, spec: &ModelSpec, w: &NormWeights<'_>, x: &[f32], out: &mut [f32]) {
         let n = w.weight.len();
+        let _op = trace::op(|| Work::light(&trace::name_of(w.weight.as_ptr().cast(), "norm"), x.len() / n));
         let tile = self.token_tile(x.len() / n) * n;
         let parts = x.chunks(tile).zip(out.chunks_mut(tile)).collect();
         self.crew.for_each_owned(parts, |_, (x, out)| {
@@ -160,19 +170,36 @@ impl<'a> Ops<'a> {
         }
     }
 
-    /// `f` for tiles of rows: `a` is `[n][ka]`, `b` is `[n][kb]`; `f(first token, rows of a, rows of b)`.
+    /// Operation `name` for tiles of rows: `a` is `[n][ka]`, `b` is `[n][kb]`; `f(first token, rows of a, rows of b)`.
     pub(super) fn token_tiles(
         &self,
+        name: &str,
         n: usize,
         a: &mut [f32],
         b: &mut [f32],
         f: impl Fn(usize, &mut [f32], &mut [f32]) + Sync,
     ) {
+        let _op = trace::op(|| Work::light(name, n));
         let tile = self.token_tile(n);
         let (ka, kb) = (a.len() / n, b.len() / n);
         let parts = a.chunks_mut(tile * ka).zip(b.chunks_mut(tile * kb)).enumerate().collect();
         self.crew.for_each_owned(parts, |_, (i, (a, b))| f(i * tile, a, b));
     }
+}
+
+/// What a trace says of projections of `n` tokens.
+fn work_of(projections: &[(&Linear<'_>, &mut [f32])], n: usize) -> Work {
+    let mut work = Work::light("", n);
+    for (linear, _) in projections {
+        let w = &linear.weight;
+        let separator = if work.name.is_empty() { "" } else { "+" };
+        // The embedding's own rows are looked up and not multiplied: here it is the output of a model that shares them.
+        let name = trace::name_of(w.data().as_ptr(), "projection").replace("token_embd", "output");
+        work.name.extend([separator, &name]);
+        work.bytes += w.data().len();
+        work.macs += w.rows() * w.cols() * n;
+    }
+    work
 }
 
 fn norm_row(

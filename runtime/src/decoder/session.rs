@@ -152,11 +152,13 @@ impl<'m> Session<'m> {
         rows: std::ops::Range<usize>,
         mut sink: impl FnMut(usize, &[f32]),
     ) -> Result<(), DecodeError> {
+        crate::trace::mark("first prompt token");
+        let _eval = crate::trace::eval(tokens.len());
         let Session { model, cache, buffers, logits, position, .. } = self;
         for (rope, table) in self.ropes.iter().zip(&mut buffers.ropes) {
             rope.fill(table, *position, tokens.len());
         }
-        team.region(|crew| {
+        team.region(tokens.len(), |crew| {
             let ops = Ops::new(crew, self.kernels);
             forward::embed(&ops, model, tokens, buffers);
             forward::layers(&ops, model, buffers, cache, *position);

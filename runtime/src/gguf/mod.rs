@@ -6,6 +6,7 @@
 mod cursor;
 mod error;
 mod header;
+mod readahead;
 pub mod split;
 pub mod truncation;
 mod value;
@@ -19,21 +20,30 @@ use kinglet_kernels::Format;
 use std::collections::HashMap;
 use std::fs::File;
 use std::path::Path;
+use std::sync::Arc;
 use truncation::Registration;
 
 /// Bytes of a model: a mapping of its file, or memory.
 #[derive(Debug)]
 enum Bytes {
-    /// The registration is dropped first: the table never names a range that is no longer mapped.
-    Map(#[allow(dead_code, reason = "held while the mapping lives")] Registration, memmap2::Mmap),
+    Map(Arc<Mapping>),
     Memory(Vec<u8>),
+}
+
+/// A mapped file, for as long as anybody reads it.
+#[derive(Debug)]
+struct Mapping {
+    /// Dropped first: the table never names a range that is no longer mapped.
+    #[allow(dead_code, reason = "held while the mapping lives")]
+    registration: Registration,
+    map: memmap2::Mmap,
 }
 
 impl std::ops::Deref for Bytes {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
         match self {
-            Bytes::Map(_, map) => map,
+            Bytes::Map(mapping) => &mapping.map,
             Bytes::Memory(bytes) => bytes,
         }
     }
@@ -301,7 +311,7 @@ fn map(path: &Path) -> Result<Bytes, GgufError> {
     // in this one, which [`truncation`] turns into a message; nothing a reader does can prevent that.
     let map = unsafe { memmap2::Mmap::map(&handle) }.map_err(|e| fail(format!("cannot map: {e}")))?;
     let registration = Registration::new(&map, path);
-    Ok(Bytes::Map(registration, map))
+    Ok(Bytes::Map(Arc::new(Mapping { registration, map })))
 }
 
 fn as_uint(v: Value<'_>) -> Option<u64> {
