@@ -28,7 +28,8 @@ def llama_worker(args):
     vocab = L.llama_model_get_vocab(model)
     n_vocab = L.llama_vocab_n_tokens(vocab)
     params = L.llama_context_default_params()
-    params.n_ctx = params.n_batch = params.n_ubatch = max(512, args.prompt)
+    params.n_ctx = params.n_batch = args.depth + max(512, args.prompt, args.generate)
+    params.n_ubatch = max(512, args.prompt)
     params.n_threads = params.n_threads_batch = args.threads
     context = L.llama_init_from_model(model, params)
 
@@ -61,17 +62,24 @@ def llama_worker(args):
                 count += 1
         print(json.dumps(math.exp(nll / count)))
         return
+
+    def back():
+        L.llama_memory_seq_rm(L.llama_get_memory(context), 0, args.depth, -1)
+
+    clear()
+    if args.depth:
+        decode([i * 7919 % n_vocab for i in range(args.depth)], 0, args.depth)
     result = {}
     for warm in (True, False):
-        clear()
+        back()
         start = time.perf_counter()
-        decode([i * 7919 % n_vocab for i in range(args.prompt)], 0, args.prompt)
+        decode([i * 7919 % n_vocab for i in range(args.prompt)], args.depth, args.prompt)
         L.llama_synchronize(context)
         result["pp"] = args.prompt / (time.perf_counter() - start)
-        clear()
+        back()
         start = time.perf_counter()
         for i in range(args.generate if not warm else 4):
-            decode([i * 7919 % n_vocab], i, 0)
+            decode([i * 7919 % n_vocab], args.depth + i, 0)
             L.llama_get_logits_ith(context, -1)
         result["tg"] = args.generate / (time.perf_counter() - start)
     print(json.dumps(result))
@@ -86,12 +94,14 @@ def run(*command):
 
 def theirs(what, file, args):
     me = [sys.executable, __file__, "--worker", what, "--file", file]
-    return json.loads(run(*me, "-t", args.threads, "-p", args.prompt, "-n", args.generate).splitlines()[-1])
+    sizes = ["-p", args.prompt, "-n", args.generate, "-d", args.depth]
+    return json.loads(run(*me, "-t", args.threads, *sizes).splitlines()[-1])
 
 
 def ours(file, args):
     tier = ["--tier", args.tier] if args.tier else []
-    sizes = ["-p", args.prompt, "-n", args.generate, "-t", args.threads, "-r", 1]
+    sizes = ["-p", args.prompt, "-n", args.generate, "-d", args.depth, "-t", args.threads, "-r", 1]
+    sizes += ["--threads-batch", args.threads, "--ctx", args.depth + max(512, args.prompt, args.generate)]
     tests = json.loads(run(args.kinglet, "bench", file, "--json", *sizes, *tier))
     return {t["test"][:2]: t["avg_ts"] for t in tests}, tests[0]["tier"]
 
@@ -104,6 +114,7 @@ def main():
     parser.add_argument("-t", "--threads", type=int, default=1)
     parser.add_argument("-p", "--prompt", type=int, default=512)
     parser.add_argument("-n", "--generate", type=int, default=64)
+    parser.add_argument("-d", "--depth", type=int, default=0, help="tokens in the context before each test")
     parser.add_argument("-r", "--repeat", type=int, default=5)
     parser.add_argument("--ppl", action="store_true", help=f"perplexity of {TEXT} instead of speed")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
@@ -121,12 +132,13 @@ def main():
             line = run(args.kinglet, "perplexity", file, "--file", TEXT).splitlines()[-1]
             print(f"| {model} | {line.split('=')[1].strip()} | {theirs('ppl', file, args):.4f} |", flush=True)
             continue
+        depth = f" @ d{args.depth}" if args.depth else ""
         pairs = [(ours(file, args), theirs("speed", file, args)) for _ in range(args.repeat)]
         for test, n in (("pp", args.prompt), ("tg", args.generate)):
             a, b = [p[0][0][test] for p in pairs], [p[1][test] for p in pairs]
             ratio = statistics.median(x / y for x, y in zip(a, b))
             print(
-                f"| {model} | {pairs[0][0][1]} | {args.threads} | {test}{n} | {statistics.median(a):.1f} "
+                f"| {model} | {pairs[0][0][1]} | {args.threads} | {test}{n}{depth} | {statistics.median(a):.1f} "
                 f"| {statistics.median(b):.1f} | {ratio:.2f} |",
                 flush=True,
             )

@@ -11,12 +11,18 @@ use super::attention_api::{AttentionParams, QueryRow};
 use super::kv::{KEYS, KV_PAGE, KvLayout, KvType, QuantizeFn, quantize_block};
 use super::lanes::Lanes;
 use super::math;
+use super::prefetch::prefetch;
 use std::ops::Range;
 
 /// The most rows in a tile of any tier.
 const MAX_ROWS: usize = 12;
 /// From one row's scores to the next: not a power of two, so that the rows of a tile do not share a set of the cache.
 const STRIDE: usize = KV_PAGE + 16;
+
+/// How far ahead of its use a page is fetched when few rows share it, which is when memory is the limit.
+const AHEAD: usize = 4096;
+/// Rows up to which that pays.
+const FEW: usize = 16;
 
 /// Everything [`attention_page`] works on. Lengths are checked by `Kernels::attention_page`.
 pub(super) struct Page<'a> {
@@ -41,6 +47,12 @@ pub(super) struct Page<'a> {
 }
 
 impl Page<'_> {
+    /// How far ahead to fetch; 0 fetches what is being read anyway.
+    #[inline(always)]
+    fn ahead(&self) -> usize {
+        if self.rows.len() <= FEW { AHEAD } else { 0 }
+    }
+
     /// The keys of this page that row `r` sees, from the page's first; `0..0` when there are none.
     fn visible(&self, r: usize) -> Range<usize> {
         let all = &self.rows[r].visible;
@@ -90,6 +102,8 @@ trait Cache {
         r0: usize,
         g: usize,
     ) -> [[L; G]; R];
+    /// Bytes of one dimension of a value.
+    const VALUE_BYTES: usize;
     /// Dimensions `t..t + 16` of the value of key `j` of the page.
     unsafe fn value<L: Lanes>(page: &Page<'_>, j: usize, t: usize) -> L;
 }
@@ -104,6 +118,7 @@ unsafe fn widen<L: Lanes, const BYTES: usize>(p: *const u8) -> L {
 }
 
 impl<const BYTES: usize> Cache for Floats<BYTES> {
+    const VALUE_BYTES: usize = BYTES;
     #[inline(always)]
     unsafe fn scores<L: Lanes, const R: usize, const G: usize>(
         page: &Page<'_>,
@@ -111,7 +126,7 @@ impl<const BYTES: usize> Cache for Floats<BYTES> {
         r0: usize,
         g: usize,
     ) -> [[L; G]; R] {
-        let head_dim = page.layout.head_dim;
+        let (head_dim, ahead) = (page.layout.head_dim, page.ahead());
         // SAFETY: rows r0..r0 + R and groups g..g + G exist; each group is [head_dim][16].
         unsafe {
             let q = page.q.as_ptr().add(r0 * head_dim);
@@ -120,7 +135,9 @@ impl<const BYTES: usize> Cache for Floats<BYTES> {
             for t in 0..head_dim {
                 let mut k = [L::splat(0.0); G];
                 for g in 0..G {
-                    k[g] = widen::<L, BYTES>(keys.add((g * head_dim + t) * KEYS * BYTES));
+                    let at = keys.add((g * head_dim + t) * KEYS * BYTES);
+                    prefetch(at.wrapping_add(ahead));
+                    k[g] = widen::<L, BYTES>(at);
                 }
                 for r in 0..R {
                     let q = L::splat(*q.add(r * head_dim + t));
@@ -143,6 +160,7 @@ impl<const BYTES: usize> Cache for Floats<BYTES> {
 struct Codes;
 
 impl Cache for Codes {
+    const VALUE_BYTES: usize = 1;
     #[inline(always)]
     unsafe fn scores<L: Lanes, const R: usize, const G: usize>(
         page: &Page<'_>,
@@ -150,7 +168,7 @@ impl Cache for Codes {
         _: usize,
         g: usize,
     ) -> [[L; G]; R] {
-        let blocks = page.layout.key_blocks();
+        let (blocks, ahead) = (page.layout.key_blocks(), page.ahead());
         // SAFETY: groups g..g + G exist, each `blocks` blocks of [8][16][4] codes and of 16 scales; the scratch holds R
         // quantized queries.
         unsafe {
@@ -161,7 +179,9 @@ impl Cache for Codes {
                 let mut sums = [[L::zero_ints(); G]; R];
                 for t in 0..8 {
                     for g1 in 0..G {
-                        let k = L::load_bytes(keys.add((((g + g1) * blocks + b) * 8 + t) * 4 * KEYS));
+                        let at = keys.add((((g + g1) * blocks + b) * 8 + t) * 4 * KEYS);
+                        prefetch(at.wrapping_add(ahead).cast());
+                        let k = L::load_bytes(at);
                         for r in 0..R {
                             let q = scratch.codes.add(((r * blocks + b) * 8 + t) * 4);
                             sums[r][g1] = L::dot4(sums[r][g1], k, q.cast::<i32>().read_unaligned());
@@ -215,7 +235,7 @@ unsafe fn tiles<L: Lanes, C: Cache>(page: &mut Page<'_>, most: usize) {
     let mut r = 0;
     while r < page.rows.len() {
         let left = page.rows.len() - r;
-        let rows = if left >= most { most } else { left.min(6) };
+        let rows = if left >= most { most } else { left.min(if L::ROWS == MAX_ROWS { 8 } else { 6 }) };
         // SAFETY: rows r..r + rows exist, and rows <= most.
         unsafe {
             match rows {
@@ -226,6 +246,8 @@ unsafe fn tiles<L: Lanes, C: Cache>(page: &mut Page<'_>, most: usize) {
                 5 => tile::<L, C, 5, 1>(page, r),
                 6 if L::ROWS < MAX_ROWS => tile::<L, C, 6, 1>(page, r),
                 6 => tile::<L, C, 6, 2>(page, r),
+                7 if L::ROWS == MAX_ROWS => tile::<L, C, 7, 2>(page, r),
+                8 if L::ROWS == MAX_ROWS => tile::<L, C, 8, 2>(page, r),
                 _ if L::ROWS == MAX_ROWS => tile::<L, C, MAX_ROWS, 2>(page, r),
                 _ => {}
             }
@@ -412,8 +434,11 @@ unsafe fn output_tile<L: Lanes, C: Cache, const R: usize, const G: usize>(
                 acc[r][g] = L::load(o.add(r * dim + 16 * g));
             }
         }
+        let value_bytes = dim * C::VALUE_BYTES;
+        let values = page.values.as_ptr().wrapping_add(t * C::VALUE_BYTES + page.ahead());
         for j in keys {
             let mut v = [L::splat(0.0); G];
+            prefetch(values.wrapping_add(j * value_bytes));
             for g in 0..G {
                 v[g] = C::value::<L>(page, j, t + 16 * g);
             }

@@ -12,6 +12,7 @@ pub(crate) mod lanes;
 mod math;
 mod matmul;
 mod norm;
+mod prefetch;
 mod rope;
 pub(crate) mod table;
 

@@ -15,6 +15,7 @@ pub const EXAMPLES: &str = "\
   kinglet bench smollm2:135m -p 0 -n 64 -t 2 -r 10         # generation only, two threads
   kinglet bench smollm2:135m -t 2 --threads-batch 4        # two threads for tg, four for pp
   KINGLET_TRACE=1 kinglet bench smollm2:135m -r 1          # and where the time goes
+  kinglet bench smollm2:135m -d 4096 --ctx 8192            # both, behind a context of 4096 tokens
   kinglet bench smollm2:135m --json > today.json";
 
 /// Options of `kinglet bench`.
@@ -35,6 +36,12 @@ pub struct Args {
         value_parser = clap::value_parser!(u32).range(0..=MAX_CTX), allow_negative_numbers = true
     )]
     pub generate: u32,
+    /// Tokens already in the context when a test begins
+    #[arg(
+        short = 'd', long, value_name = "N", default_value_t = 0,
+        value_parser = clap::value_parser!(u32).range(0..=MAX_CTX), allow_negative_numbers = true
+    )]
+    pub depth: u32,
     /// Repetitions
     #[arg(
         short = 'r', value_name = "N", default_value_t = 5, value_parser = positive::<10_000>(),
@@ -86,10 +93,11 @@ pub fn run(args: &Args, verbosity: Verbosity) -> Result<(), CliError> {
     let gguf = engine::open(&args.model, verbosity)?;
     let model = Model::new(&gguf)?;
     let engine = Engine::new(kernels, &args.engine, &gguf, verbosity)?;
-    let longest = args.prompt.max(args.generate) as usize;
+    let (longest, depth) = (args.prompt.max(args.generate) as usize, args.depth as usize);
     if longest == 0 {
         return Err(CliError::usage("nothing to measure: -p and -n are both 0"));
     }
+    let longest = longest + depth;
     let mut session = engine::session(
         &model,
         &engine,
@@ -97,16 +105,24 @@ pub fn run(args: &Args, verbosity: Verbosity) -> Result<(), CliError> {
         Some(longest.min(model.spec.context_length)),
         verbosity,
     )?;
+    let token = |i: usize| (i * 7919 % model.spec.vocab_size) as u32;
+    if depth > 0 {
+        let context: Vec<u32> = (0..depth).map(token).collect();
+        session.eval_with(&engine.team, &context, Want::Last, |_, _| {})?;
+    }
     let mut tests = Vec::new();
     for (n_prompt, n_gen) in [(args.prompt as usize, 0), (0, args.generate as usize)] {
         if n_prompt + n_gen == 0 {
             continue;
         }
-        let name = if n_prompt > 0 { format!("pp{n_prompt}") } else { format!("tg{n_gen}") };
+        let mut name = if n_prompt > 0 { format!("pp{n_prompt}") } else { format!("tg{n_gen}") };
+        if depth > 0 {
+            name += &format!(" @ d{depth}");
+        }
         let mut test = Test { name, n_prompt, n_gen, samples: Vec::new() };
         // The first run warms caches and pages and is not counted.
         for i in 0..=args.repeat {
-            let speed = measure(&mut session, &engine, model.spec.vocab_size, n_prompt, n_gen)?;
+            let speed = measure(&mut session, &engine, token, depth, n_prompt, n_gen)?;
             if i > 0 {
                 test.samples.push(speed);
             }
@@ -122,19 +138,19 @@ pub fn run(args: &Args, verbosity: Verbosity) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Tokens per second of one run from an empty context.
+/// Tokens per second of one run behind a context of `depth` tokens.
 fn measure(
     session: &mut Session<'_>,
     engine: &Engine,
-    vocab: usize,
+    token: impl Fn(usize) -> u32,
+    depth: usize,
     n_prompt: usize,
     n_gen: usize,
 ) -> Result<f64, CliError> {
-    session.rewind(0);
-    let token = |i: usize| (i * 7919 % vocab) as u32;
+    session.rewind(depth);
     let start = Instant::now();
     if n_prompt > 0 {
-        let prompt: Vec<u32> = (0..n_prompt).map(token).collect();
+        let prompt: Vec<u32> = (0..n_prompt).map(&token).collect();
         session.eval_with(&engine.team, &prompt, Want::Last, |_, _| {})?;
     }
     for i in 0..n_gen {
@@ -191,7 +207,7 @@ fn as_json(args: &Args, engine: &Engine, model: &Model<'_>, tests: &[Test]) -> R
                 "model_size": size(model), "model_n_params": parameters(model),
                 "n_batch": args.engine.batch, "n_threads": t.threads(engine), "threads_from": engine.counts.name(), "tier": engine.kernels.tier().name(),
                 "type_k": args.engine.kv.name(), "type_v": args.engine.kv.name(),
-                "test": t.name, "n_prompt": t.n_prompt, "n_gen": t.n_gen,
+                "test": t.name, "n_prompt": t.n_prompt, "n_gen": t.n_gen, "n_depth": args.depth,
                 "avg_ns": ns.iter().sum::<u64>() / ns.len().max(1) as u64,
                 "avg_ts": t.mean(), "stddev_ts": t.deviation(), "samples_ns": ns, "samples_ts": t.samples,
             })
