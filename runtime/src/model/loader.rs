@@ -202,6 +202,11 @@ impl<'a> Loader<'a, '_> {
             let (q, k, v) = (0..nq, nq..nq + nk, nq + nk..nq + nk + nv);
             return Ok(DirectWeights { q: all.rows(q), k: all.rows(k), v: all.rows(v) });
         }
+        if !self.has(&format!("{blk}attn_q.weight")) {
+            let what =
+                format!("tensor `{blk}attn_q.weight` is missing, and `{fused}.weight` is not there instead");
+            return Err(ModelError::new(self.gguf.file(), what));
+        }
         let linear = |part: &str, rows| self.linear(&format!("{blk}{part}"), rows, dim);
         Ok(DirectWeights { q: linear("attn_q", nq)?, k: linear("attn_k", nk)?, v: linear("attn_v", nv)? })
     }

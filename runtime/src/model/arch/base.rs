@@ -175,7 +175,7 @@ impl ModelSpec {
         Ok(())
     }
 
-    /// Makes a mixture of experts of every layer that has a router. `renormalize` unless the file says otherwise.
+    /// Makes a mixture of experts of every layer that has one. `renormalize` unless the file says otherwise.
     pub(super) fn experts(&mut self, meta: &Meta<'_>, renormalize: bool) -> Result<(), ModelError> {
         let fail = |key: &str, what: String| {
             Err(ModelError::new(meta.gguf.file(), format!("key `{}` {what}", meta.key(key))))
@@ -193,7 +193,7 @@ impl ModelSpec {
         let width = meta.opt_size("expert_feed_forward_length")?;
         for (i, layer) in self.layers.iter_mut().enumerate() {
             let rows = |part: &str| meta.dimension(&format!("blk.{i}.{part}.weight"), 1);
-            if !meta.has_tensor(&format!("blk.{i}.ffn_gate_inp.weight")) {
+            if rows("ffn_gate_inp").is_none() && rows("ffn_up_exps").is_none() {
                 continue;
             }
             // The widths have keys in some files only.

@@ -9,8 +9,10 @@ pub(super) fn spec(meta: &Meta<'_>) -> Result<ModelSpec, ModelError> {
     let q_rank = meta.size("attention.q_lora_rank")?;
     let kv_rank = meta.size("attention.kv_lora_rank")?;
     let n_rot = spec.ropes[0].n_rot;
-    let output = meta.dimension("blk.0.attn_output.weight", 0);
     let said = meta.opt_size("attention.value_length")?;
+    let output = "blk.0.attn_output.weight";
+    meta.require_tensor(output)?;
+    let output = meta.dimension(output, 0);
     for a in spec.attentions_mut() {
         a.latent = Some(LatentSpec { q_rank, kv_rank });
         // Every query head has its key.
