@@ -260,8 +260,9 @@ impl<'a> Loader<'a, '_> {
             let both = self.linear(&name("ffn_up"), 2 * width, dim)?;
             (Some(both.rows(0..width)), both.rows(width..2 * width))
         } else {
-            let gate = f.gated.then(|| self.linear(&name("ffn_gate"), width, dim));
-            (gate.transpose()?, self.linear(&name("ffn_up"), width, dim)?)
+            // First, because a fused file has no gate, and must not be told that one is missing.
+            let up = self.linear(&name("ffn_up"), width, dim)?;
+            (f.gated.then(|| self.linear(&name("ffn_gate"), width, dim)).transpose()?, up)
         };
         Ok(DenseWeights {
             gate,

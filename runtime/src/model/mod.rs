@@ -2,6 +2,7 @@
 //! from the mapped file).
 
 pub mod arch;
+mod describe;
 mod loader;
 mod meta;
 mod rope;
