@@ -192,7 +192,9 @@ fn no_key_panics_whatever_it_says() {
             .clone()
     };
     let ours = ["activation", "attention_scale", "rope_theta", "windows", "rope_layers"];
-    for folder in families() {
+    // All of it takes an emulator minutes.
+    let every = if std::env::var_os("KINGLET_EMULATED").is_some() { 8 } else { 1 };
+    for folder in families().into_iter().step_by(every) {
         let (mut keys, _) = open(&folder).names();
         let arch = keys.iter().find_map(|k| k.strip_suffix(".block_count")).unwrap().to_owned();
         keys.extend(ours.map(|k| format!("kinglet.{k}")));
