@@ -191,6 +191,10 @@ impl ModelSpec {
         let renormalize = meta.opt_bool("expert_weights_norm")?.unwrap_or(renormalize);
         let scale = meta.opt_float("expert_weights_scale")?.filter(|s| *s != 0.0).unwrap_or(1.0);
         let width = meta.opt_size("expert_feed_forward_length")?;
+        let said_shared = match meta.gguf.uint(&meta.key("expert_shared_feed_forward_length"))? {
+            None | Some(0) => None,
+            Some(_) => meta.opt_size("expert_shared_feed_forward_length")?,
+        };
         for (i, layer) in self.layers.iter_mut().enumerate() {
             let rows = |part: &str| meta.dimension(&format!("blk.{i}.{part}.weight"), 1);
             if rows("ffn_gate_inp").is_none() && rows("ffn_up_exps").is_none() {
@@ -198,7 +202,7 @@ impl ModelSpec {
             }
             // The widths have keys in some files only.
             layer.ffn.dim = width.or(rows("ffn_up_exps")).unwrap_or(layer.ffn.dim);
-            let shared = rows("ffn_up_shexp");
+            let shared = said_shared.or(rows("ffn_up_shexp"));
             layer.ffn.experts = Some(ExpertsSpec { n, used, renormalize, scale, shared });
         }
         Ok(())
