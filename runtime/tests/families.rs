@@ -92,7 +92,7 @@ fn golden() -> BTreeMap<String, [u64; 2]> {
         let words: Vec<&str> = line.split_whitespace().collect();
         (words[0].to_owned(), [number(words[1]), number(words[2])])
     };
-    include_str!("../../reference/fixtures/hashes.txt").lines().map(line).collect()
+    include_str!("families.txt").lines().map(line).collect()
 }
 
 #[test]
@@ -119,7 +119,7 @@ fn the_same_bits_however_the_work_is_divided() {
             }
         }
     }
-    assert!(wrong.is_empty(), "not as in reference/fixtures/hashes.txt:\n{wrong}");
+    assert!(wrong.is_empty(), "not as in runtime/tests/families.txt:\n{wrong}");
 }
 
 #[test]
