@@ -13,6 +13,8 @@
 //! | fsub, fmul, fmla | 24 | the float step |
 //! | ldp, ldr | 17 | 16 weights' vectors, 8 of activations, the scales |
 
+#![allow(clippy::needless_range_loop, reason = "row and column index several arrays at once")]
+
 use super::instructions::vmmlaq_s32;
 use crate::aarch64::dotprod::dot::{PANEL_BYTES, PANEL_TILES, bias, chain, split_halves, sum};
 use crate::aarch64::neon::columns::Column;
@@ -76,7 +78,7 @@ impl Dot for I8mm {
         x: &QuantizedRows<'_>,
         c0: usize,
     ) -> [[float32x4_t; N]; R] {
-        const { assert!(N % 2 == 0) }
+        const { assert!(N.is_multiple_of(2)) }
         let add = |tiles: [&Tile; R], h: usize, x: [int8x16_t; N], sums: &mut [[int32x4_t; N]; R]| {
             for c in (0..N).step_by(2) {
                 let x = zip(x[c], x[c + 1]);
