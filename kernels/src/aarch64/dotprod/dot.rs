@@ -14,10 +14,10 @@
 //!
 //! With sub-scales the sums of both halves take their scales by `mul` and `mla`, and `scvtf` converts.
 
-use super::instructions::{vdotq_laneq_s32, vdotq_s32};
+use super::instructions::{copies, next_pair, vdotq_laneq_s32, vdotq_s32};
 use crate::aarch64::neon::columns::Column;
 use crate::aarch64::neon::dot::{Dot, to_float};
-use crate::aarch64::neon::gemm::Pass;
+use crate::aarch64::neon::gemm::{Pass, scales};
 use crate::aarch64::neon::load::each;
 use crate::aarch64::neon::tile::{Class, Codes, Tile};
 use crate::format::GROUP;
@@ -85,6 +85,7 @@ impl Dot for DotProd {
         tiles: [*const Tile; R],
         x: &QuantizedRows<'_>,
         c0: usize,
+        side: *const f32,
     ) -> [[float32x4_t; N]; R] {
         // SAFETY: the caller's tier, tiles and columns.
         unsafe {
@@ -101,7 +102,7 @@ impl Dot for DotProd {
                 }
                 step!(0 1 2 3);
             };
-            chain::<C, R, N>(tiles, x, c0, add, |_| {})
+            chain::<Self, C, R, N>(tiles, x, c0, side, add, |_| {})
         }
     }
 }
@@ -111,10 +112,11 @@ pub(crate) const PANEL_BYTES: usize = 256 << 10;
 /// 64 rows.
 pub(crate) const PANEL_TILES: usize = 16;
 
-/// [`Dot::bias`] of tiers with dot products: what one lane of a row's sums starts from; with sub-scales, one per half.
+/// [`Dot::bias`] of tiers with dot products: what one lane of a row's sums starts from; with sub-scales, one per
+/// half.
 pub(crate) fn bias(codes: Codes, low: i32, high: i32) -> [i32; 2] {
     if codes.max_scale == 0 {
-        [codes.bias(low + high), 0]
+        [codes.bias(low + high); 2]
     } else {
         [-codes.offset * low, -codes.offset * high]
     }
@@ -128,16 +130,18 @@ pub(crate) fn bias(codes: Codes, low: i32, high: i32) -> [i32; 2] {
 pub(crate) unsafe fn sum(codes: Codes, tile: &Tile, x: &Column<'_>) -> float32x4_t {
     // SAFETY: the caller's.
     unsafe {
-        let (q, bias) = (x.q(), x.side().bias);
-        let start = |h: usize| vsetq_lane_s32::<0>(bias[h], vdupq_n_s32(0));
+        let (q, start) = (x.q(), &x.side().start);
         if codes.max_scale == 0 {
-            let row =
-                each!(4, r => vdotq_s32(vdotq_s32(start(0), tile.codes[r][0], q[0]), tile.codes[r][1], q[1]));
+            let pairs = each!(2, _p => copies(start));
+            let row = each!(4, r => {
+                vdotq_s32(vdotq_s32(pairs[r / 2][r % 2], tile.codes[r][0], q[0]), tile.codes[r][1], q[1])
+            });
             let isum = vpaddq_s32(vpaddq_s32(row[0], row[1]), vpaddq_s32(row[2], row[3]));
             return to_float(codes, isum);
         }
         let row = each!(4, r => {
-            let half = each!(2, h => vdotq_s32(start(h), tile.codes[r][h], q[h]));
+            let start = copies(start);
+            let half = each!(2, h => vdotq_s32(start[h], tile.codes[r][h], q[h]));
             vpaddq_s32(half[0], half[1])
         });
         // Both halves of row 0, both halves of row 1.
@@ -160,10 +164,11 @@ pub(crate) fn split_halves(s: int16x8_t) -> int16x8_t {
 /// # Safety
 /// As [`Dot::multiply`].
 #[inline(always)]
-pub(crate) unsafe fn chain<C: Class, const R: usize, const N: usize>(
+pub(crate) unsafe fn chain<D: Dot, C: Class, const R: usize, const N: usize>(
     tiles: [*const Tile; R],
     x: &QuantizedRows<'_>,
     c0: usize,
+    side: *const f32,
     add: impl Fn([&Tile; R], usize, [int8x16_t; N], &mut [[int32x4_t; N]; R]),
     rows: impl Fn(&mut [[int32x4_t; N]; R]),
 ) -> [[float32x4_t; N]; R] {
@@ -171,37 +176,51 @@ pub(crate) unsafe fn chain<C: Class, const R: usize, const N: usize>(
     let sub_scales = C::CODES.max_scale != 0;
     // SAFETY: c0 + N columns of `groups` groups exist; NEON is part of the aarch64 baseline.
     unsafe {
+        let start = [[if sub_scales { 0 } else { C::CODES.bias(0) }; 4]; 2];
+        let begin = || {
+            let mut sums = [[vdupq_n_s32(start[0][0]); N]; R];
+            for row in &mut sums {
+                for pair in row.chunks_exact_mut(2) {
+                    pair.copy_from_slice(&copies(&start));
+                }
+            }
+            sums
+        };
         let mut acc = [[vdupq_n_f32(0.0); N]; R];
-        let first = c0 * groups;
+        let mut tiles = tiles;
+        let mut q: [*const i8; N] = std::array::from_fn(|c| x.q.as_ptr().add((c0 + c) * groups * GROUP));
         for g in 0..groups {
-            let tiles: [&Tile; R] = tiles.map(|t| &*t.add(g));
-            let at: [usize; N] = std::array::from_fn(|c| first + c * groups + g);
-            let load = |h: usize| at.map(|at| vld1q_s8(x.q.as_ptr().add(at * GROUP + 16 * h)));
-            let mut sums = [[vdupq_n_s32(if sub_scales { 0 } else { C::CODES.bias(0) }); N]; R];
-            add(tiles, 0, load(0), &mut sums);
+            let tile: [&Tile; R] = tiles.map(|t| &*t);
+            let (mut low, mut high) = ([vdupq_n_s8(0); N], [vdupq_n_s8(0); N]);
+            for c in 0..N {
+                [low[c], high[c]] = next_pair(&mut q[c]);
+            }
+            let mut sums = begin();
+            add(tile, 0, low, &mut sums);
             if sub_scales {
-                let mut high = [[vdupq_n_s32(0); N]; R];
+                let mut second = begin();
                 rows(&mut sums);
-                add(tiles, 1, load(1), &mut high);
-                rows(&mut high);
+                add(tile, 1, high, &mut second);
+                rows(&mut second);
                 for r in 0..R {
-                    let s = (vmovl_s16(vget_low_s16(tiles[r].s)), vmovl_high_s16(tiles[r].s));
+                    let s = (vmovl_s16(vget_low_s16(tile[r].s)), vmovl_high_s16(tile[r].s));
                     for c in 0..N {
-                        sums[r][c] = vmlaq_s32(vmulq_s32(sums[r][c], s.0), high[r][c], s.1);
+                        sums[r][c] = vmlaq_s32(vmulq_s32(sums[r][c], s.0), second[r][c], s.1);
                     }
                 }
             } else {
-                add(tiles, 1, load(1), &mut sums);
+                add(tile, 1, high, &mut sums);
                 rows(&mut sums);
             }
+            let d = scales::<D, N>(side, g);
             for c in 0..N {
-                let d = *x.d.as_ptr().add(at[c]);
                 for r in 0..R {
                     let sum =
                         if sub_scales { vcvtq_f32_s32(sums[r][c]) } else { to_float(C::CODES, sums[r][c]) };
-                    acc[r][c] = vfmaq_f32(acc[r][c], vmulq_n_f32(tiles[r].d, d), sum);
+                    acc[r][c] = vfmaq_f32(acc[r][c], vmulq_n_f32(tile[r].d, d[c]), sum);
                 }
             }
+            tiles = tiles.map(|t| t.add(1));
         }
         acc
     }

@@ -77,6 +77,7 @@ impl Dot for I8mm {
         tiles: [*const Tile; R],
         x: &QuantizedRows<'_>,
         c0: usize,
+        side: *const f32,
     ) -> [[float32x4_t; N]; R] {
         const { assert!(N.is_multiple_of(2)) }
         let add = |tiles: [&Tile; R], h: usize, x: [int8x16_t; N], sums: &mut [[int32x4_t; N]; R]| {
@@ -105,7 +106,7 @@ impl Dot for I8mm {
             }
         };
         // SAFETY: the caller's tier, tiles and columns.
-        unsafe { chain::<C, R, N>(tiles, x, c0, add, rows) }
+        unsafe { chain::<Self, C, R, N>(tiles, x, c0, side, add, rows) }
     }
 }
 

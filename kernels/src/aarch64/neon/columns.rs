@@ -6,14 +6,14 @@ use crate::format::{GROUP, Mins};
 use crate::matrix::QuantizedRows;
 use std::arch::aarch64::*;
 
-/// What depends on a column and a group only: `[n][groups]` of each, column after column.
+/// What GEMV reads of a column and a group only: `[n][groups]` of each, column after column.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub(crate) struct Side {
     /// `dx * sum` of the group, or of its halves: what the mins are multiplied by.
     pub sums: [f32; 2],
-    /// [`Dot::bias`].
-    pub bias: [i32; 2],
+    /// [`Dot::bias`], each in the first lane of a vector that sums start from.
+    pub start: [[i32; 4]; 2],
 }
 
 /// Fills `side` for columns `c0 .. c0 + n`.
@@ -31,14 +31,24 @@ pub(crate) unsafe fn fill_side<D: Dot>(
     let groups = x.k() / GROUP;
     for i in 0..n * groups {
         let at = c0 * groups + i;
-        let (dx, low, high) = (x.d[at], i32::from(x.sums[2 * at]), i32::from(x.sums[2 * at + 1]));
-        let sums = match mins {
-            Mins::None => [0.0; 2],
-            Mins::Per32 => [dx * (low + high) as f32, 0.0],
-            Mins::Per16 => [dx * low as f32, dx * high as f32],
-        };
+        let (low, high) = (i32::from(x.sums[2 * at]), i32::from(x.sums[2 * at + 1]));
+        let sums = side_sums(x, at, mins);
         // SAFETY: the caller's n * groups elements.
-        unsafe { side.add(i).write(Side { sums, bias: D::bias(codes, low, high) }) };
+        unsafe {
+            let start = D::bias(codes, low, high).map(|b| [b, 0, 0, 0]);
+            side.add(i).write(Side { sums, start });
+        }
+    }
+}
+
+/// [`Side::sums`] of group `at` within all columns.
+#[inline]
+pub(crate) fn side_sums(x: &QuantizedRows<'_>, at: usize, mins: Mins) -> [f32; 2] {
+    let (dx, low, high) = (x.d[at], i32::from(x.sums[2 * at]), i32::from(x.sums[2 * at + 1]));
+    match mins {
+        Mins::None => [0.0; 2],
+        Mins::Per32 => [dx * (low + high) as f32, 0.0],
+        Mins::Per16 => [dx * low as f32, dx * high as f32],
     }
 }
 

@@ -58,14 +58,16 @@ pub(crate) trait Dot {
     /// The tier's, and those of [`Pass::run`].
     unsafe fn pass<C: Class>(pass: &mut Pass<'_, '_>);
 
-    /// The chain of contract section 2 without mins, for `R` rows of packed tiles and `N` columns from `c0` on.
+    /// The chain of contract section 2 without mins, for `R` rows of packed tiles and `N` columns from `c0` on, whose
+    /// scales are also [`super::gemm::scales`].
     ///
     /// # Safety
-    /// The tier's; each of `tiles` points to as many tiles as `x` has groups; the columns exist.
+    /// The tier's; each of `tiles` points to as many tiles as `x` has groups; the columns exist and `side` is filled for them.
     unsafe fn multiply<C: Class, const R: usize, const N: usize>(
         tiles: [*const Tile; R],
         x: &QuantizedRows<'_>,
         c0: usize,
+        side: *const f32,
     ) -> [[float32x4_t; N]; R];
 }
 
@@ -81,13 +83,13 @@ impl Dot for Neon {
     const COLUMNS: usize = 8;
 
     fn bias(codes: Codes, low: i32, high: i32) -> [i32; 2] {
-        [codes.bias(low + high), 0]
+        [codes.bias(low + high); 2]
     }
 
     #[inline(always)]
     unsafe fn sum(codes: Codes, tile: &Tile, x: &Column<'_>) -> float32x4_t {
         // SAFETY: the caller's.
-        unsafe { to_float(codes, isum(codes, tile, x.q(), x.sums(), x.side().bias[0])) }
+        unsafe { to_float(codes, isum(codes, tile, x.q(), x.sums(), x.side().start[0][0])) }
     }
 
     unsafe fn pass<C: Class>(pass: &mut Pass<'_, '_>) {
@@ -109,6 +111,7 @@ impl Dot for Neon {
         tiles: [*const Tile; R],
         x: &QuantizedRows<'_>,
         c0: usize,
+        _: *const f32,
     ) -> [[float32x4_t; N]; R] {
         const { assert!(R == 1) }
         // SAFETY: the caller's; NEON is part of the aarch64 baseline. The side is not read.

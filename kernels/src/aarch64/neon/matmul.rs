@@ -6,9 +6,9 @@
 
 use super::columns::{Column, Side, columns, fill_side};
 use super::dot::Dot;
-use super::gemm::{add_mins, gemm, store};
+use super::gemm::{add_mins, gemm, side_len, store};
 use super::tile::{Codes, MR, Rows, Tile, TileFormat};
-use crate::format::GROUP;
+use crate::format::{GROUP, Mins};
 use crate::matrix::{MatMut, Matrix, QuantizedRows};
 use std::arch::aarch64::*;
 use std::marker::PhantomData;
@@ -19,12 +19,18 @@ fn panel_tiles<D: Dot>(groups: usize) -> usize {
     (D::PANEL_BYTES / (groups.max(1) * size_of::<Tile>())).clamp(1, D::PANEL_TILES)
 }
 
-/// Bytes of scratch for a matrix with `cols` columns: one row of `Side` per column, then the panel.
+/// Bytes that the columns need, in GEMV or in one pass of GEMM.
+const fn side_bytes<D: Dot>(groups: usize) -> usize {
+    let gemv = (D::GEMM_FROM - 1) * groups * size_of::<Side>();
+    let gemm = side_len::<D>(groups) * size_of::<f32>();
+    if gemv > gemm { gemv } else { gemm }
+}
+
+/// Bytes of scratch for a matrix with `cols` columns: what the columns need, then the panel.
 pub(crate) fn scratch_bytes<D: Dot>(cols: usize) -> usize {
     let groups = cols / GROUP;
-    // One tile more, because the scratch may begin anywhere.
-    let tiles = panel_tiles::<D>(groups) * groups + 1;
-    D::COLUMNS * groups * size_of::<Side>() + tiles * size_of::<Tile>()
+    // Two tiles more, because the scratch may begin anywhere and the panel begins at a whole tile.
+    side_bytes::<D>(groups) + (panel_tiles::<D>(groups) * groups + 2) * size_of::<Tile>()
 }
 
 /// `w * x` into `y`; `scratch` has at least [`scratch_bytes`] bytes.
@@ -40,13 +46,13 @@ pub(crate) unsafe fn matmul<D: Dot, F: TileFormat>(
     let groups = w.cols() / GROUP;
     // SAFETY: uninitialized tiles and plain data may have any bytes.
     let (_, tiles, _) = unsafe { scratch.align_to_mut::<MaybeUninit<Tile>>() };
-    let per_side = size_of::<Tile>() / size_of::<Side>();
-    let (side, panel) = tiles.split_at_mut((D::COLUMNS * groups).div_ceil(per_side));
-    let side: *mut Side = side.as_mut_ptr().cast();
+    let (side, panel) = tiles.split_at_mut(side_bytes::<D>(groups).div_ceil(size_of::<Tile>()));
+    let side = side.as_mut_ptr();
     let step = if x.n() < D::GEMM_FROM { MR } else { MR * panel_tiles::<D>(groups) };
-    // SAFETY: `side` holds COLUMNS * groups elements; the rest is the caller's.
+    // SAFETY: `side` has room for either; the rest is the caller's.
     unsafe {
         if x.n() < D::GEMM_FROM {
+            let side: *mut Side = side.cast();
             fill_side::<D>(x, 0, x.n(), F::MINS, Codes::loaded::<F>(), side);
             for r0 in (0..w.rows()).step_by(step) {
                 match x.n() {
@@ -63,7 +69,7 @@ pub(crate) unsafe fn matmul<D: Dot, F: TileFormat>(
                         Unpack::<'_, D> { dot: PhantomData, panel: &mut panel[t * groups..(t + 1) * groups] };
                     each_tile::<F, _>(w, r0 + t * MR, &mut unpack);
                 }
-                gemm::<D, F>(panel.as_ptr().cast(), tiles, x, y, r0, side);
+                gemm::<D, F>(panel.as_ptr().cast(), tiles, x, y, r0, side.cast());
             }
         }
     }
@@ -96,9 +102,15 @@ unsafe fn each_tile<F: TileFormat, S: Sink<F>>(w: &Matrix<'_>, r0: usize, sink: 
             for g in (0..per_block).step_by(F::PARTS) {
                 // Spread over the block: a burst per block would fill the line buffers.
                 let lines = (MR * bytes * F::PARTS / per_block).div_ceil(64);
-                for line in 0..lines {
-                    prefetch(ahead.wrapping_add(MR * bytes * g / per_block + 64 * line));
+                let ahead = ahead.wrapping_add(MR * bytes * g / per_block);
+                macro_rules! line {
+                    ($($l:literal)*) => {$(
+                        if $l < lines {
+                            prefetch::<{ 64 * $l }>(ahead);
+                        }
+                    )*};
                 }
+                line!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
                 macro_rules! part {
                     ($($p:literal)*) => {$(
                         if $p < F::PARTS {
@@ -109,17 +121,28 @@ unsafe fn each_tile<F: TileFormat, S: Sink<F>>(w: &Matrix<'_>, r0: usize, sink: 
                 part!(0 1 2 3 4 5 6 7);
             }
         }
-        rows = rows.map(|r| r.wrapping_add(bytes));
+        for row in &mut rows {
+            *row = row.wrapping_add(bytes);
+            // Or else the compiler keeps distances of rows, and adds them up again for every block.
+            // SAFETY: no instruction; the pointer comes out as it went in.
+            unsafe {
+                std::arch::asm!(
+                    "/* {0} */",
+                    inout(reg) * row,
+                    options(pure, readonly, nostack, preserves_flags)
+                )
+            };
+        }
         ahead = ahead.wrapping_add(MR * bytes);
     }
 }
 
-/// Any address is harmless, also past the end of the mapping.
+/// The line at `p + OFFSET`; any address is harmless, also past the end of the mapping.
 #[inline(always)]
-fn prefetch(p: *const u8) {
+fn prefetch<const OFFSET: usize>(p: *const u8) {
     // SAFETY: prfm only hints.
     unsafe {
-        std::arch::asm!("prfm pldl1keep, [{0}]", in(reg) p, options(nostack, readonly, preserves_flags))
+        std::arch::asm!("prfm pldl1keep, [{0}, {1}]", in(reg) p, const OFFSET, options(nostack, readonly, preserves_flags))
     }
 }
 
@@ -176,6 +199,11 @@ unsafe fn gemv<D: Dot, F: TileFormat, const N: usize>(
         let zero = [vdupq_n_f32(0.0); N];
         let mut sink = Multiply::<'_, D, N> { dot: PhantomData, x, side, acc: zero, macc: zero };
         each_tile::<F, _>(w, r0, &mut sink);
-        store(F::MINS, &sink.acc, &sink.macc, y, r0, 0);
+        if F::MINS != Mins::None {
+            for c in 0..N {
+                sink.acc[c] = vaddq_f32(sink.acc[c], sink.macc[c]);
+            }
+        }
+        store(&sink.acc, y, r0, 0);
     }
 }
