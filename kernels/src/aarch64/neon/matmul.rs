@@ -11,6 +11,7 @@ use super::tile::{Codes, MR, Rows, Tile, TileFormat};
 use crate::format::{GROUP, Mins};
 use crate::matrix::{MatMut, Matrix, QuantizedRows};
 use std::arch::aarch64::*;
+use std::arch::asm;
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 
@@ -77,7 +78,8 @@ pub(crate) unsafe fn matmul<D: Dot, F: TileFormat>(
 
 /// What happens to the tiles of one row of tiles.
 trait Sink<F: TileFormat> {
-    unsafe fn tile(&mut self, g: usize, tile: Tile);
+    /// Takes tile `g` and returns something that is known only when it is done with.
+    unsafe fn tile(&mut self, g: usize, tile: Tile) -> float32x4_t;
 }
 
 /// The 4 rows from `r0` on, tile after tile.
@@ -114,7 +116,10 @@ unsafe fn each_tile<F: TileFormat, S: Sink<F>>(w: &Matrix<'_>, r0: usize, sink: 
                 macro_rules! part {
                     ($($p:literal)*) => {$(
                         if $p < F::PARTS {
-                            sink.tile(b * per_block + g + $p, F::load(&rows, &block, g + $p, $p));
+                            let done = sink.tile(b * per_block + g + $p, F::load(&rows, &block, g + $p, $p));
+                            if F::PARTS > 2 {
+                                after(done, &mut rows);
+                            }
                         }
                     )*};
                 }
@@ -125,15 +130,23 @@ unsafe fn each_tile<F: TileFormat, S: Sink<F>>(w: &Matrix<'_>, r0: usize, sink: 
             *row = row.wrapping_add(bytes);
             // Or else the compiler keeps distances of rows, and adds them up again for every block.
             // SAFETY: no instruction; the pointer comes out as it went in.
-            unsafe {
-                std::arch::asm!(
-                    "/* {0} */",
-                    inout(reg) * row,
-                    options(pure, readonly, nostack, preserves_flags)
-                )
-            };
+            unsafe { asm!("/* {0} */", inout(reg) * row, options(pure, readonly, nostack, preserves_flags)) };
         }
         ahead = ahead.wrapping_add(MR * bytes);
+    }
+}
+
+/// Hides from the compiler that `rows` were there before `done`.
+///
+/// Or else it loads what all parts of a block share before the first, interleaves the parts, and spills dozens of vectors;
+/// the CPU overlaps them all the same.
+#[inline(always)]
+fn after(done: float32x4_t, rows: &mut Rows) {
+    let [a, b, c, d] = rows;
+    // SAFETY: no instruction; the pointers come out as they went in.
+    unsafe {
+        asm!("/* {0} {1} {2} {3} {4:v} */", inout(reg) *a, inout(reg) *b, inout(reg) *c, inout(reg) *d, in(vreg) done,
+            options(pure, readonly, nostack, preserves_flags));
     }
 }
 
@@ -142,7 +155,7 @@ unsafe fn each_tile<F: TileFormat, S: Sink<F>>(w: &Matrix<'_>, r0: usize, sink: 
 fn prefetch<const OFFSET: usize>(p: *const u8) {
     // SAFETY: prfm only hints.
     unsafe {
-        std::arch::asm!("prfm pldl1keep, [{0}, {1}]", in(reg) p, const OFFSET, options(nostack, readonly, preserves_flags))
+        asm!("prfm pldl1keep, [{0}, {1}]", in(reg) p, const OFFSET, options(nostack, readonly, preserves_flags))
     }
 }
 
@@ -154,8 +167,10 @@ struct Unpack<'a, D> {
 
 impl<D: Dot, F: TileFormat> Sink<F> for Unpack<'_, D> {
     #[inline(always)]
-    unsafe fn tile(&mut self, g: usize, tile: Tile) {
-        self.panel[g].write(D::pack(tile.signed::<F>()));
+    unsafe fn tile(&mut self, g: usize, tile: Tile) -> float32x4_t {
+        let tile = self.panel[g].write(D::pack(tile.signed::<F>()));
+        // SAFETY: NEON is part of the aarch64 baseline.
+        unsafe { vreinterpretq_f32_s8(tile.codes[MR - 1][1]) }
     }
 }
 
@@ -170,7 +185,7 @@ struct Multiply<'a, D, const N: usize> {
 
 impl<D: Dot, F: TileFormat, const N: usize> Sink<F> for Multiply<'_, D, N> {
     #[inline(always)]
-    unsafe fn tile(&mut self, g: usize, tile: Tile) {
+    unsafe fn tile(&mut self, g: usize, tile: Tile) -> float32x4_t {
         let codes = const { Codes::loaded::<F>() };
         // SAFETY: g < groups and N <= x.n(), so every column lies within the views and the side.
         unsafe {
@@ -182,6 +197,7 @@ impl<D: Dot, F: TileFormat, const N: usize> Sink<F> for Multiply<'_, D, N> {
                 at.next(self.acc[c]);
             });
         }
+        self.acc[N - 1]
     }
 }
 
