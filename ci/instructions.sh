@@ -24,8 +24,10 @@ case $(LC_ALL=C objdump -f "$program" 2>/dev/null | sed -n 's/^architecture: \([
 i386:x86-64)
   objdump=objdump
   demands='
-every vpdpbusd matmul::(matmul|multiply_panel)::<.*::AvxVnni,
-only  vpdpbusd ::AvxVnni[,>]
+every vpdpbusd ::AvxVnni as .*::(gemv|multiply)::<
+every vpdpbusd ::Avx512Vnni as .*::(gemv|multiply)::<
+every vpdpbusd ::AVX512::attention_page$
+only  vpdpbusd ::(AvxVnni as |Avx512Vnni as |AVX512::)
 '
   ;;
 *)

@@ -31,15 +31,8 @@ pub enum Tier {
 
 impl Tier {
     /// Every tier, slowest first within an architecture.
-    pub const ALL: &'static [Tier] = &[
-        Tier::Scalar,
-        Tier::Avx2,
-        Tier::AvxVnni,
-        Tier::Avx512Vnni,
-        Tier::Neon,
-        Tier::DotProd,
-        Tier::I8mm,
-    ];
+    pub const ALL: &'static [Tier] =
+        &[Tier::Scalar, Tier::Avx2, Tier::AvxVnni, Tier::Avx512Vnni, Tier::Neon, Tier::DotProd, Tier::I8mm];
 
     /// The name used by `KINGLET_TIER`, `--tier`, logs and benches.
     pub const fn name(self) -> &'static str {
