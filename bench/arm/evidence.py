@@ -87,7 +87,7 @@ def inner_loop(pattern):
 def simulate(loop, cpu):
     """Cycles per multiply-add that llvm-mca sees, and the bound by its ports alone."""
     body, total = loop
-    source = "\n".join(re.sub(r"\b[0-9a-f]{3,}$", ".Lloop", t) if re.match(r"(b\.|cb|tb)", t) else t for t in body)
+    source = "\n".join(re.sub(r"\b[0-9a-f]{3,}$", ".Lloop", t) if re.match(r"(b\.|cbn?z|tbn?z)", t) else t for t in body)
     run = subprocess.run(
         ["llvm-mca-19", "-mtriple=aarch64", f"-mcpu={cpu}", "-mattr=+dotprod", "-iterations=200"],
         input=source, capture_output=True, text=True,
