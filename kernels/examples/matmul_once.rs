@@ -1,4 +1,4 @@
-//! Runs one matmul a number of times, for counting instructions under an emulator or a profiler.
+//! Quantizes activations and multiplies, a number of times, for counting instructions under an emulator or a profiler.
 //!
 //! `matmul_once FORMAT ROWS COLS N TIMES`; the tier is the one that `KINGLET_TIER` names, or the fastest.
 
@@ -14,10 +14,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let row_bytes = format.row_bytes(cols).ok_or("COLS is not a whole number of blocks")?;
     let data: Vec<u8> = (0..rows * row_bytes).map(|i| (i * 7 % 61) as u8).collect();
     let w = Matrix::new(format, &data, rows, cols)?;
-    let (q, d, sums) = (vec![1; n * cols], vec![0.5; n * cols / 32], vec![16; n * cols / 16]);
-    let x = QuantizedRows::new(&q, &d, &sums, n, cols)?;
+    let x: Vec<f32> = (0..n * cols).map(|i| (i % 17) as f32 - 8.0).collect();
+    let (mut q, mut d, mut sums) = (vec![0; n * cols], vec![0.0; n * cols / 32], vec![0; n * cols / 16]);
     let (mut y, mut scratch) = (vec![0.0; n * rows], vec![0; kernels.matmul_scratch(&w)]);
     for _ in 0..times {
+        kernels.quantize(&x, &mut q, &mut d, &mut sums)?;
+        let x = QuantizedRows::new(&q, &d, &sums, n, cols)?;
         kernels.matmul(&w, &x, &mut MatMut::new(&mut y, rows, n)?, &mut scratch)?;
     }
     println!("{} {format} {rows} x {cols} x {n}, {times} times: {}", kernels.tier(), y[0]);

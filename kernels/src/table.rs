@@ -53,6 +53,10 @@ impl Table {
             Tier::Avx512Vnni => Some(&crate::x86_64::avx512_vnni::TABLE),
             #[cfg(target_arch = "aarch64")]
             Tier::Neon => Some(&crate::aarch64::neon::TABLE),
+            #[cfg(target_arch = "aarch64")]
+            Tier::DotProd => Some(&crate::aarch64::dotprod::TABLE),
+            #[cfg(target_arch = "aarch64")]
+            Tier::I8mm => Some(&crate::aarch64::i8mm::TABLE),
             _ => None,
         }
     }

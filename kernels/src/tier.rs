@@ -23,11 +23,16 @@ pub enum Tier {
     Avx512Vnni,
     /// ARMv8.0 with NEON only: no dotprod, fp16 or LSE (Raspberry Pi 3 and 4, Cortex-A53/A72).
     Neon,
+    /// [`Tier::Neon`] and the dot products of ARMv8.2 (Raspberry Pi 5, Cortex-A76, Neoverse N1 and later).
+    DotProd,
+    /// [`Tier::DotProd`] and the 8-bit matrix multiplication of ARMv8.6 (Graviton 3, Neoverse V1 and N2, Cortex-X2 and later).
+    I8mm,
 }
 
 impl Tier {
     /// Every tier, slowest first within an architecture.
-    pub const ALL: &'static [Tier] = &[Tier::Scalar, Tier::Avx2, Tier::AvxVnni, Tier::Avx512Vnni, Tier::Neon];
+    pub const ALL: &'static [Tier] =
+        &[Tier::Scalar, Tier::Avx2, Tier::AvxVnni, Tier::Avx512Vnni, Tier::Neon, Tier::DotProd, Tier::I8mm];
 
     /// The name used by `KINGLET_TIER`, `--tier`, logs and benches.
     pub const fn name(self) -> &'static str {
@@ -37,6 +42,8 @@ impl Tier {
             Tier::AvxVnni => "avx_vnni",
             Tier::Avx512Vnni => "avx512_vnni",
             Tier::Neon => "neon",
+            Tier::DotProd => "dotprod",
+            Tier::I8mm => "i8mm",
         }
     }
 
@@ -48,7 +55,7 @@ impl Tier {
         let why = match self {
             Tier::Scalar => return Ok(()),
             Tier::Avx2 | Tier::AvxVnni | Tier::Avx512Vnni => missing_x86(self),
-            Tier::Neon => missing_neon(),
+            Tier::Neon | Tier::DotProd | Tier::I8mm => missing_arm(self),
         };
         match why {
             None => Ok(()),
@@ -127,11 +134,17 @@ fn missing_x86(_: Tier) -> Option<String> {
 }
 
 #[cfg(target_arch = "aarch64")]
-fn missing_neon() -> Option<String> {
-    (!std::arch::is_aarch64_feature_detected!("neon")).then(|| "the CPU lacks NEON".to_owned())
+fn missing_arm(tier: Tier) -> Option<String> {
+    let have = [
+        ("neon", std::arch::is_aarch64_feature_detected!("neon")),
+        ("dotprod", tier < Tier::DotProd || std::arch::is_aarch64_feature_detected!("dotprod")),
+        ("i8mm", tier < Tier::I8mm || std::arch::is_aarch64_feature_detected!("i8mm")),
+    ];
+    let missing: Vec<&str> = have.iter().filter(|(_, have)| !have).map(|(name, _)| *name).collect();
+    (!missing.is_empty()).then(|| format!("the CPU or the operating system lacks {}", missing.join(", ")))
 }
 
 #[cfg(not(target_arch = "aarch64"))]
-fn missing_neon() -> Option<String> {
+fn missing_arm(_tier: Tier) -> Option<String> {
     Some("this is not an aarch64 CPU".to_owned())
 }

@@ -117,8 +117,9 @@ fn absurd_sizes_are_named() {
         ("llama.context_length", u32::MAX, "not a size"),
         ("llama.rope.dimension_count", 15, "even number"),
         ("llama.rope.dimension_count", 64, "even number"),
-        ("llama.expert_count", 8, "mixture-of-experts"),
-        ("gemma3.attention.sliding_window", 0, "not a size"),
+        ("llama.expert_count", 8, "`llama.expert_used_count` is missing"),
+        ("gemma3.expert_count", 8, "mixture-of-experts"),
+        ("gemma3.attention.sliding_window_pattern", u32::MAX, "at most 4096"),
     ] {
         let said = if key.starts_with("gemma3") {
             error(gemma3().set(key, Some(Meta::U32(value))))

@@ -3,10 +3,12 @@
 use super::options::{ModelArg, Verbosity};
 use super::{CliError, model_path, output};
 use crate::chat::Template;
+use crate::decoder::{SessionOptions, cache_bytes};
 use crate::gguf::{Array, Gguf, Kind, TensorInfo, Value};
 use crate::hub::megabytes;
 use crate::model::{Model, arch};
 use crate::tokenizer::Tokenizer;
+use kinglet_kernels::KvType;
 use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -89,6 +91,16 @@ pub fn unsupported(model: &Gguf) -> Vec<String> {
     lines
 }
 
+/// How the model runs.
+fn decoder(model: &Model<'_>) -> Vec<(&'static str, String)> {
+    let mut lines = model.spec.describe();
+    let positions = SessionOptions::for_model(model).n_ctx;
+    let cache = megabytes(cache_bytes(&model.spec, KvType::F16, positions) as u64);
+    lines.push(("a token", format!("reads {} of weights", megabytes(model.bytes_per_token() as u64))));
+    lines.push(("memory", format!("{cache} for keys and values of {positions} positions, in f16")));
+    lines
+}
+
 /// ggml's names of types that no model kinglet runs is stored in.
 fn type_name(ggml_type: u32) -> String {
     let name = match ggml_type {
@@ -147,6 +159,12 @@ fn print_text(model: &Gguf, out: &mut dyn Write) -> io::Result<()> {
         let share = 100.0 * t.bytes as f64 / all.bytes.max(1) as f64;
         let (weights, bytes) = (count(t.weights), megabytes(t.bytes));
         writeln!(out, "  {name:10} {:5} tensors  {weights:>9}  {bytes:>9}  {share:5.1} %", t.tensors)?;
+    }
+    if let Ok(runs) = Model::new(model) {
+        writeln!(out, "\nDecoder")?;
+        for (name, what) in decoder(&runs) {
+            writeln!(out, "  {name:12} {what}")?;
+        }
     }
     writeln!(out, "\nNot supported")?;
     let lines = unsupported(model);
@@ -244,6 +262,7 @@ fn print_json(model: &Gguf, out: &mut dyn Write) -> io::Result<()> {
         "bytes": model.total_bytes(),
         "gguf_version": model.version(),
         "parameters": all.weights,
+        "decoder": Model::new(model).ok().map(|m| decoder(&m).into_iter().collect::<BTreeMap<_, _>>()),
         "unsupported": unsupported(model),
         "formats": formats,
         "metadata": metadata,

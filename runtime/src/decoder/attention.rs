@@ -3,9 +3,9 @@
 //! Pages are the contract's absolute blocks. A short batch (decode) is divided by pages, whose partial results are folded in
 //! order afterwards; a long one (prefill) by tiles of tokens, each of which folds its pages as it goes. The bits are the same.
 
-use super::cache::LayerCache;
+use super::cache::AttentionCache;
 use super::ops::Ops;
-use crate::model::spec::LayerSpec;
+use crate::model::spec::AttentionSpec;
 use crate::trace::{self, Work};
 use kinglet_kernels::{AttentionParams, KV_PAGE, Partial, PartialRef, QueryRow};
 use std::ops::Range;
@@ -15,20 +15,20 @@ const SHORT: usize = 16;
 /// Tokens per tile of a long batch.
 const TILE: usize = 16;
 
-/// The cache of a layer, and where the batch begins.
+/// The cache of a spec, and where the batch begins.
 pub(super) struct Heads<'a> {
-    pub(super) cache: &'a mut LayerCache,
+    pub(super) cache: &'a mut AttentionCache,
     pub(super) position: usize,
 }
 
 impl Heads<'_> {
     /// Stores the batch's keys `[n][n_kv_heads * head_dim]` and values `[n][n_kv_heads * value_dim]`.
-    pub(super) fn store(&mut self, ops: &Ops<'_>, layer: &LayerSpec, k: &[f32], v: &[f32]) {
-        let _op = trace::op(|| Work::light("kv_store", k.len() / (layer.n_kv_heads * layer.head_dim)));
-        let (kd, vd, first) = (layer.head_dim, layer.value_dim, self.position);
+    pub(super) fn store(&mut self, ops: &Ops<'_>, spec: &AttentionSpec, k: &[f32], v: &[f32]) {
+        let _op = trace::op(|| Work::light("kv_store", k.len() / (spec.n_kv_heads * spec.head_dim)));
+        let (kd, vd, first) = (spec.head_dim, spec.value_dim, self.position);
         let heads: Vec<_> = self.cache.heads.iter_mut().enumerate().collect();
-        let k_rows = k.chunks(layer.n_kv_heads * kd);
-        let v_rows = v.chunks(layer.n_kv_heads * vd);
+        let k_rows = k.chunks(spec.n_kv_heads * kd);
+        let v_rows = v.chunks(spec.n_kv_heads * vd);
         let store = |h: usize, head: &mut super::cache::HeadCache| {
             for (i, (k, v)) in k_rows.clone().zip(v_rows.clone()).enumerate() {
                 ops.note(head.store(
@@ -79,17 +79,18 @@ struct Queries {
 }
 
 impl Queries {
-    fn gather(layer: &LayerSpec, kv_head: usize, position: usize, q: &[f32]) -> Queries {
-        let group = layer.n_heads / layer.n_kv_heads;
-        let stride = layer.n_heads * layer.head_dim;
-        let width = group * layer.head_dim;
+    fn gather(spec: &AttentionSpec, kv_head: usize, position: usize, q: &[f32]) -> Queries {
+        let group = spec.n_heads / spec.n_kv_heads;
+        let stride = spec.n_heads * spec.head_dim;
+        let width = group * spec.head_dim;
         let mut gathered = Queries { q: Vec::new(), rows: Vec::new(), head: kv_head, pages: 0..0 };
         for (i, q) in q.chunks(stride).enumerate() {
             gathered.q.extend_from_slice(&q[kv_head * width..(kv_head + 1) * width]);
             let position = position + i;
-            let first = layer.window.map_or(0, |w| (position + 1).saturating_sub(w));
-            let row = QueryRow { position, visible: first..position + 1, slope: 0.0 };
-            gathered.rows.extend(std::iter::repeat_n(row, group));
+            let first = spec.window.map_or(0, |w| (position + 1).saturating_sub(w));
+            let slope = |h: usize| spec.slopes.get(kv_head * group + h).copied().unwrap_or(0.0);
+            let row = |h| QueryRow { position, visible: first..position + 1, slope: slope(h) };
+            gathered.rows.extend((0..group).map(row));
         }
         let first = gathered.rows.first().map_or(0, |r| r.visible.start);
         let last = gathered.rows.last().map_or(0, |r| r.visible.end);
@@ -99,22 +100,22 @@ impl Queries {
 }
 
 /// `att[token] = attention of its queries`, `q: [n][n_heads * head_dim]`, `att: [n][n_heads * value_dim]`.
-pub(super) fn attend(ops: &Ops<'_>, layer: &LayerSpec, heads: &Heads<'_>, q: &[f32], att: &mut [f32]) {
-    let n = q.len() / (layer.n_heads * layer.head_dim);
-    let _op = trace::op(|| work_of(layer, heads, n));
-    if n <= SHORT { by_pages(ops, layer, heads, q, att) } else { by_tokens(ops, layer, heads, q, att) }
+pub(super) fn attend(ops: &Ops<'_>, spec: &AttentionSpec, heads: &Heads<'_>, q: &[f32], att: &mut [f32]) {
+    let n = q.len() / (spec.n_heads * spec.head_dim);
+    let _op = trace::op(|| work_of(spec, heads, n));
+    if n <= SHORT { by_pages(ops, spec, heads, q, att) } else { by_tokens(ops, spec, heads, q, att) }
 }
 
 /// What a trace says of the attention of `n` tokens; a batch reads its keys and values once, if the caches are large enough.
-fn work_of(layer: &LayerSpec, heads: &Heads<'_>, n: usize) -> Work {
-    let first = |position: usize| layer.window.map_or(0, |w| (position + 1).saturating_sub(w));
+fn work_of(spec: &AttentionSpec, heads: &Heads<'_>, n: usize) -> Work {
+    let first = |position: usize| spec.window.map_or(0, |w| (position + 1).saturating_sub(w));
     let (start, end) = (heads.position, heads.position + n);
     let visible: usize = (start..end).map(|p| p + 1 - first(p)).sum();
     let layout = heads.cache.layout;
     let position_bytes = (layout.key_page_bytes() + layout.value_page_bytes()) / KV_PAGE;
     Work {
-        bytes: (end - first(start)) * layer.n_kv_heads * position_bytes,
-        macs: visible * layer.n_heads * (layer.head_dim + layer.value_dim),
+        bytes: (end - first(start)) * spec.n_kv_heads * position_bytes,
+        macs: visible * spec.n_heads * (spec.head_dim + spec.value_dim),
         ..Work::light("attention", n)
     }
 }
@@ -123,14 +124,14 @@ fn work_of(layer: &LayerSpec, heads: &Heads<'_>, n: usize) -> Work {
 fn attend_page(
     ops: &Ops<'_>,
     worker: usize,
-    layer: &LayerSpec,
+    spec: &AttentionSpec,
     heads: &Heads<'_>,
     queries: &Queries,
     page: usize,
     out: &mut Rows,
 ) {
     let layout = heads.cache.layout;
-    let params = AttentionParams { scale: layer.attn_scale, softcap: layer.attn_softcap };
+    let params = AttentionParams { scale: spec.scale, softcap: spec.softcap };
     let mut scratch = ops.crew.scratch(worker);
     let need = ops.kernels.attention_scratch(layout, queries.rows.len());
     if scratch.len() < need {
@@ -151,10 +152,10 @@ fn attend_page(
     ));
 }
 
-fn by_pages(ops: &Ops<'_>, layer: &LayerSpec, heads: &Heads<'_>, q: &[f32], att: &mut [f32]) {
+fn by_pages(ops: &Ops<'_>, spec: &AttentionSpec, heads: &Heads<'_>, q: &[f32], att: &mut [f32]) {
     let layout = heads.cache.layout;
-    let gather = |h| Queries::gather(layer, h, heads.position, q);
-    let queries: Vec<Queries> = (0..layer.n_kv_heads).map(gather).collect();
+    let gather = |h| Queries::gather(spec, h, heads.position, q);
+    let queries: Vec<Queries> = (0..spec.n_kv_heads).map(gather).collect();
     let mut parts: Vec<(usize, usize, Rows)> = Vec::new();
     for (h, queries) in queries.iter().enumerate() {
         let rows = |page| (h, page, Rows::new(queries.rows.len(), layout.output_dim()));
@@ -162,7 +163,7 @@ fn by_pages(ops: &Ops<'_>, layer: &LayerSpec, heads: &Heads<'_>, q: &[f32], att:
     }
     let work = parts.iter_mut().collect();
     ops.crew.for_each_owned(work, |worker, (h, p, out)| {
-        attend_page(ops, worker, layer, heads, &queries[*h], *p, out)
+        attend_page(ops, worker, spec, heads, &queries[*h], *p, out)
     });
     let mut parts = parts.into_iter().peekable();
     for (h, queries) in queries.iter().enumerate() {
@@ -170,34 +171,34 @@ fn by_pages(ops: &Ops<'_>, layer: &LayerSpec, heads: &Heads<'_>, q: &[f32], att:
         while let Some((_, _, part)) = parts.next_if(|(of, _, _)| *of == h) {
             ops.note(ops.kernels.attention_fold(all.partial(), &part.read()));
         }
-        finish(ops, layer, heads, h, &all, att);
+        finish(ops, spec, heads, h, &all, att);
     }
 }
 
-fn by_tokens(ops: &Ops<'_>, layer: &LayerSpec, heads: &Heads<'_>, q: &[f32], att: &mut [f32]) {
+fn by_tokens(ops: &Ops<'_>, spec: &AttentionSpec, heads: &Heads<'_>, q: &[f32], att: &mut [f32]) {
     let layout = heads.cache.layout;
-    let (q_tile, att_tile) = (TILE * layer.n_heads * layer.head_dim, TILE * layer.n_heads * layer.value_dim);
+    let (q_tile, att_tile) = (TILE * spec.n_heads * spec.head_dim, TILE * spec.n_heads * spec.value_dim);
     let tiles = q.chunks(q_tile).zip(att.chunks_mut(att_tile)).enumerate().collect();
     ops.crew.for_each_owned(tiles, |worker, (tile, (q, att))| {
-        for h in 0..layer.n_kv_heads {
-            let queries = Queries::gather(layer, h, heads.position + tile * TILE, q);
+        for h in 0..spec.n_kv_heads {
+            let queries = Queries::gather(spec, h, heads.position + tile * TILE, q);
             let mut all = Rows::new(queries.rows.len(), layout.output_dim());
             let mut part = Rows::new(queries.rows.len(), layout.output_dim());
             for p in queries.pages.clone() {
-                attend_page(ops, worker, layer, heads, &queries, p, &mut part);
+                attend_page(ops, worker, spec, heads, &queries, p, &mut part);
                 ops.note(ops.kernels.attention_fold(all.partial(), &part.read()));
             }
-            finish(ops, layer, heads, h, &all, att);
+            finish(ops, spec, heads, h, &all, att);
         }
     });
 }
 
 /// Writes the result of key head `h` to its places in `att`.
-fn finish(ops: &Ops<'_>, layer: &LayerSpec, heads: &Heads<'_>, h: usize, all: &Rows, att: &mut [f32]) {
-    let width = layer.n_heads / layer.n_kv_heads * layer.value_dim;
-    let mut out = vec![0.0; all.m.len() * layer.value_dim];
+fn finish(ops: &Ops<'_>, spec: &AttentionSpec, heads: &Heads<'_>, h: usize, all: &Rows, att: &mut [f32]) {
+    let width = spec.n_heads / spec.n_kv_heads * spec.value_dim;
+    let mut out = vec![0.0; all.m.len() * spec.value_dim];
     ops.note(ops.kernels.attention_finish(heads.cache.layout, all.read(), &mut out));
-    for (att, out) in att.chunks_mut(layer.n_heads * layer.value_dim).zip(out.chunks(width)) {
+    for (att, out) in att.chunks_mut(spec.n_heads * spec.value_dim).zip(out.chunks(width)) {
         att[h * width..(h + 1) * width].copy_from_slice(out);
     }
 }

@@ -1,10 +1,12 @@
-//! The key and value cache: pages of [`KV_PAGE`] positions for each layer and head, allocated when they are first written.
+//! What the layers remember: keys and values in pages of [`KV_PAGE`] positions for each layer and head, allocated when they are
+//! first written, and the states of convolutions.
 //!
 //! A page is one of the contract's absolute attention blocks, so nothing about attention depends on how much memory the
 //! cache has or in which chunks it was filled.
 
 use super::DecodeError;
-use crate::model::spec::{LayerSpec, ModelSpec};
+use super::conv::ConvState;
+use crate::model::spec::{AttentionSpec, Mixer, ModelSpec};
 use kinglet_kernels::{KV_PAGE, Kernels, KvLayout, KvType};
 
 /// Pages begin on a cache line.
@@ -79,11 +81,18 @@ impl HeadCache {
     }
 }
 
-/// The cache of one layer.
+/// The cache of one layer's attention.
 #[derive(Debug)]
-pub(super) struct LayerCache {
+pub(super) struct AttentionCache {
     pub(super) layout: KvLayout,
     pub(super) heads: Vec<HeadCache>,
+}
+
+/// The cache of one layer.
+#[derive(Debug)]
+pub(super) enum LayerCache {
+    Attention(AttentionCache),
+    Conv(ConvState),
 }
 
 /// The cache of a session.
@@ -92,47 +101,72 @@ pub(super) struct Cache {
     pub(super) layers: Vec<LayerCache>,
 }
 
-fn layout(layer: &LayerSpec, ty: KvType) -> KvLayout {
-    KvLayout { ty, head_dim: layer.head_dim, value_dim: layer.value_dim }
+fn layout(a: &AttentionSpec, ty: KvType) -> KvLayout {
+    KvLayout { ty, head_dim: a.head_dim, value_dim: a.value_dim }
 }
 
 impl Cache {
     pub(super) fn new(spec: &ModelSpec, ty: KvType) -> Cache {
-        let layer = |l: &LayerSpec| {
-            let layout = layout(l, ty);
-            let head = |_| HeadCache { layout, pages: Vec::new() };
-            LayerCache { layout, heads: (0..l.n_kv_heads).map(head).collect() }
+        let layer = |mixer: &Mixer| match mixer {
+            Mixer::Attention(a) => {
+                let layout = layout(a, ty);
+                let head = |_| HeadCache { layout, pages: Vec::new() };
+                LayerCache::Attention(AttentionCache { layout, heads: (0..a.n_kv_heads).map(head).collect() })
+            }
+            Mixer::ShortConv(kernel) => LayerCache::Conv(ConvState::new(*kernel, spec.dim)),
         };
-        Cache { layers: spec.layers.iter().map(layer).collect() }
+        Cache { layers: spec.layers.iter().map(|l| layer(&l.mixer)).collect() }
     }
 
     /// Makes sure that positions `0..len` have pages.
     pub(super) fn reserve(&mut self, len: usize) -> Result<(), DecodeError> {
+        let no_memory = || {
+            let what = format!("no memory for the key-value cache at position {len}");
+            DecodeError::Memory(what)
+        };
         for layer in &mut self.layers {
-            let layout = layer.layout;
-            for head in &mut layer.heads {
+            let cache = match layer {
+                LayerCache::Attention(cache) => cache,
+                LayerCache::Conv(state) => {
+                    state.reserve(len).ok_or_else(no_memory)?;
+                    continue;
+                }
+            };
+            for head in &mut cache.heads {
                 while head.pages.len() < len.div_ceil(KV_PAGE) {
-                    let keys = AlignedBytes::zeroed(layout.key_page_bytes());
-                    let values = AlignedBytes::zeroed(layout.value_page_bytes());
-                    match (keys, values) {
-                        (Some(keys), Some(values)) => head.pages.push(Page { keys, values }),
-                        _ => {
-                            let what = format!("no memory for the key-value cache at position {len}");
-                            return Err(DecodeError::Memory(what));
-                        }
-                    }
+                    let keys = AlignedBytes::zeroed(cache.layout.key_page_bytes());
+                    let values = AlignedBytes::zeroed(cache.layout.value_page_bytes());
+                    let (keys, values) = (keys.ok_or_else(no_memory)?, values.ok_or_else(no_memory)?);
+                    head.pages.push(Page { keys, values });
                 }
             }
         }
         Ok(())
     }
+
+    /// Whether there are positions that it cannot go back to at once.
+    pub(super) fn forgets(&self) -> bool {
+        self.layers.iter().any(|l| matches!(l, LayerCache::Conv(_)))
+    }
+
+    /// Goes back to `position`, and returns from which position on tokens must be decoded again to be there.
+    pub(super) fn rewind(&mut self, position: usize) -> usize {
+        let states = self.layers.iter_mut().filter_map(|l| match l {
+            LayerCache::Attention(_) => None,
+            LayerCache::Conv(state) => Some(state.rewind(position)),
+        });
+        states.min().unwrap_or(position)
+    }
 }
 
 /// Bytes that the cache of `positions` positions takes.
 pub fn cache_bytes(spec: &ModelSpec, ty: KvType, positions: usize) -> usize {
-    let page = |l: &LayerSpec| {
-        let layout = layout(l, ty);
-        l.n_kv_heads * (layout.key_page_bytes() + layout.value_page_bytes())
+    let page = |mixer: &Mixer| match mixer {
+        Mixer::Attention(a) => {
+            let layout = layout(a, ty);
+            a.n_kv_heads * (layout.key_page_bytes() + layout.value_page_bytes())
+        }
+        Mixer::ShortConv(kernel) => ConvState::bytes(*kernel, spec.dim),
     };
-    positions.div_ceil(KV_PAGE) * spec.layers.iter().map(page).sum::<usize>()
+    positions.div_ceil(KV_PAGE) * spec.layers.iter().map(|l| page(&l.mixer)).sum::<usize>()
 }

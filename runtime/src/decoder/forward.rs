@@ -1,32 +1,32 @@
 //! The forward pass of a batch of tokens, top to bottom.
+//!
+//! Each layer lets a mixer look at other positions ([`super::mixer`], [`super::conv`]), then a feed-forward network
+//! ([`super::ffn`], [`super::moe`]) work on each position by itself; both read the residual stream through a norm and add to it.
 
-use super::attention::{Heads, attend};
-use super::cache::Cache;
+use super::cache::{Cache, LayerCache};
 use super::ops::{Ops, Quantized};
 use super::rope::RopeTable;
-use crate::model::spec::{LayerSpec, RopeStyle};
-use crate::model::{LayerWeights, Model};
+use super::{conv, ffn, mixer, moe};
+use crate::model::spec::{LayerSpec, Mixer, ModelSpec, Residual};
+use crate::model::{FfnWeights, LayerWeights, MixerWeights, Model, NormWeights};
 use crate::trace::{self, Work};
+use std::ops::Range;
 
 /// Rows of activations of a batch of `n` tokens.
 #[derive(Debug, Default)]
 pub(super) struct Buffers {
     /// The residual stream, `[n][dim]`.
     pub(super) x: Vec<f32>,
-    /// A norm of it, or what is about to be added to it, `[n][dim]`.
-    h: Vec<f32>,
-    /// Queries `[n][n_heads * head_dim]`.
-    q: Vec<f32>,
-    /// Keys `[n][n_kv_heads * head_dim]`.
-    k: Vec<f32>,
-    /// Values `[n][n_kv_heads * value_dim]`.
-    v: Vec<f32>,
-    /// What attention returns, `[n][n_heads * value_dim]`.
-    att: Vec<f32>,
-    /// Feed-forward network, `[n][ffn_dim]` each.
-    gate: Vec<f32>,
-    up: Vec<f32>,
-    quantized: Quantized,
+    /// What a half of a layer reads, `[n][dim]`.
+    pub(super) h: Vec<f32>,
+    /// What a half of a layer is about to add to the stream, `[n][dim]`.
+    pub(super) out: Vec<f32>,
+    /// What the mixer of a parallel layer adds once the network has read the stream, `[n][dim]`.
+    kept: Vec<f32>,
+    pub(super) mixer: mixer::Buffers,
+    pub(super) ffn: ffn::Buffers,
+    pub(super) moe: moe::Buffers,
+    pub(super) quantized: Quantized,
     /// One table for each rotary embedding of the model.
     pub(super) ropes: Vec<RopeTable>,
 }
@@ -38,118 +38,106 @@ impl Buffers {
     }
 }
 
-/// Embeds `tokens`, whose ids have been checked, into `b.x`.
-pub(super) fn embed(ops: &Ops<'_>, model: &Model<'_>, tokens: &[u32], b: &mut Buffers) {
+/// Embeds `tokens`, whose ids have been checked and the first of which is at `position`, into `b.x`.
+pub(super) fn embed(ops: &Ops<'_>, model: &Model<'_>, tokens: &[u32], b: &mut Buffers, position: usize) {
     let _op = trace::op(|| Work::light("embed", tokens.len()));
-    let (dim, scale) = (model.spec.dim, model.spec.embedding_scale);
-    b.x.resize(tokens.len() * dim, 0.0);
-    let parts = b.x.chunks_mut(dim).zip(tokens).collect();
-    ops.crew.for_each_owned(parts, |_, (x, token)| {
-        ops.note(ops.kernels.dequantize_row(&model.weights.embedding, *token as usize, x));
-        if scale != 1.0 {
-            ops.note(ops.kernels.scale(x, scale));
+    let (spec, w) = (&model.spec, &model.weights);
+    b.x.resize(tokens.len() * spec.dim, 0.0);
+    // A learned position, before it is added.
+    b.h.resize(b.x.len(), 0.0);
+    let parts = b.x.chunks_mut(spec.dim).zip(b.h.chunks_mut(spec.dim)).zip(tokens).enumerate().collect();
+    ops.crew.for_each_owned(parts, |_, (i, ((x, h), token))| {
+        ops.note(ops.kernels.dequantize_row(&w.embedding, *token as usize, x));
+        if spec.embedding_scale != 1.0 {
+            ops.note(ops.kernels.scale(x, spec.embedding_scale));
+        }
+        if let Some(positions) = &w.positions {
+            ops.note(ops.kernels.dequantize_row(positions, position + i, h));
+            ops.note(ops.kernels.add(x, h));
+        }
+        if let Some(norm) = &w.embedding_norm {
+            ops.norm_in_place(spec, norm, x);
         }
     });
 }
 
 /// All layers over the tokens in `b.x`, the first of which is at `position`.
 pub(super) fn layers(ops: &Ops<'_>, model: &Model<'_>, b: &mut Buffers, cache: &mut Cache, position: usize) {
-    let layers = model.spec.layers.iter().zip(&model.weights.layers);
+    let spec = &model.spec;
+    b.h.resize(b.x.len(), 0.0);
+    b.out.resize(b.x.len(), 0.0);
+    let layers = spec.layers.iter().zip(&model.weights.layers);
     for ((layer, w), cache) in layers.zip(&mut cache.layers) {
-        attention_half(ops, model, layer, w, b, Heads { cache, position });
-        ffn_half(ops, model, layer, w, b);
+        // Serial:   x += mixer(norm(x)), then x += ffn(norm(x))
+        // Parallel: x += mixer(norm(x)) + ffn(norm(x)), the norm shared when the network has none of its own
+        let parallel = layer.residual == Residual::Parallel;
+        read_stream(ops, spec, w.mixer_norm.as_ref(), b);
+        mix(ops, spec, layer, w, b, cache, position);
+        if parallel {
+            std::mem::swap(&mut b.out, &mut b.kept);
+            b.out.resize(b.x.len(), 0.0);
+        } else {
+            add_to_stream(ops, spec, layer, w.post_mixer_norm.as_ref(), &mut b.x, &mut b.out);
+        }
+        if !parallel || w.ffn_norm.is_some() {
+            read_stream(ops, spec, w.ffn_norm.as_ref(), b);
+        }
+        match &w.ffn {
+            FfnWeights::Dense(w) => ffn::dense(ops, spec, &layer.ffn, w, b),
+            FfnWeights::Experts(w) => moe::experts(ops, spec, &layer.ffn, w, b),
+        }
+        if parallel {
+            add_to_stream(ops, spec, layer, w.post_mixer_norm.as_ref(), &mut b.x, &mut b.kept);
+        }
+        add_to_stream(ops, spec, layer, w.post_ffn_norm.as_ref(), &mut b.x, &mut b.out);
     }
 }
 
-/// `x += post_norm(wo · attention(norm(x)))`
-fn attention_half(
+/// `out = mixer(h)`
+fn mix(
     ops: &Ops<'_>,
-    model: &Model<'_>,
+    spec: &ModelSpec,
     layer: &LayerSpec,
     w: &LayerWeights<'_>,
     b: &mut Buffers,
-    mut heads: Heads<'_>,
+    cache: &mut LayerCache,
+    position: usize,
 ) {
-    let (spec, n) = (&model.spec, b.x.len() / model.spec.dim);
-    b.h.resize(b.x.len(), 0.0);
-    b.q.resize(n * layer.n_heads * layer.head_dim, 0.0);
-    b.k.resize(n * layer.n_kv_heads * layer.head_dim, 0.0);
-    b.v.resize(n * layer.n_kv_heads * layer.value_dim, 0.0);
-    b.att.resize(n * layer.n_heads * layer.value_dim, 0.0);
-
-    ops.norm(spec, &w.attn_norm, &b.x, &mut b.h);
-    let input = ops.input(&b.h, spec.dim, &[&w.q, &w.k, &w.v], &mut b.quantized);
-    ops.linear(&mut [(&w.q, &mut b.q), (&w.k, &mut b.k), (&w.v, &mut b.v)], input);
-
-    let rope = layer.rope.map(|r| (spec.ropes[r].style, &b.ropes[r]));
-    ops.token_tiles("qk_norm+rope", n, &mut b.q, &mut b.k, |first, q, k| {
-        for (x, norm, heads) in [(q, &w.q_norm, layer.n_heads), (k, &w.k_norm, layer.n_kv_heads)] {
-            if let Some(norm) = norm {
-                ops.norm_in_place(spec, norm, x);
-            }
-            let Some((style, table)) = rope else { continue };
-            for (i, head) in x.chunks_mut(layer.head_dim).enumerate() {
-                let (cos, sin) = table.at(first + i / heads);
-                ops.note(match style {
-                    RopeStyle::Interleaved => ops.kernels.rope_interleaved(head, cos, sin),
-                    RopeStyle::HalfSplit => ops.kernels.rope_half_split(head, cos, sin),
-                });
-            }
+    match (&layer.mixer, &w.mixer, cache) {
+        (Mixer::Attention(a), MixerWeights::Attention(w), LayerCache::Attention(cache)) => {
+            mixer::attention(ops, spec, a, w, b, cache, position);
         }
-    });
-
-    heads.store(ops, layer, &b.k, &b.v);
-    attend(ops, layer, &heads, &b.q, &mut b.att);
-
-    let input = ops.input(&b.att, layer.n_heads * layer.value_dim, &[&w.o], &mut b.quantized);
-    ops.linear(&mut [(&w.o, &mut b.h)], input);
-    add_to_stream(ops, model, layer, w.post_attn_norm.as_ref(), b);
-}
-
-/// `x += post_norm(down · (act(gate · norm(x)) * (up · norm(x))))`, or `down · act(up · norm(x))` without a gate.
-fn ffn_half(ops: &Ops<'_>, model: &Model<'_>, layer: &LayerSpec, w: &LayerWeights<'_>, b: &mut Buffers) {
-    let (spec, n) = (&model.spec, b.x.len() / model.spec.dim);
-    b.up.resize(n * layer.ffn_dim, 0.0);
-    ops.norm(spec, &w.ffn_norm, &b.x, &mut b.h);
-    match &w.gate {
-        Some(gate) => {
-            b.gate.resize(n * layer.ffn_dim, 0.0);
-            let input = ops.input(&b.h, spec.dim, &[gate, &w.up], &mut b.quantized);
-            ops.linear(&mut [(gate, &mut b.gate), (&w.up, &mut b.up)], input);
-            ops.token_tiles("activation_mul", n, &mut b.up, &mut b.gate, |_, up, gate| {
-                ops.note(ops.kernels.activate_mul(layer.activation, gate, up));
-            });
+        (Mixer::ShortConv(_), MixerWeights::ShortConv(w), LayerCache::Conv(state)) => {
+            conv::short_conv(ops, spec, w, b, state, position);
         }
-        None => {
-            b.gate.resize(n * layer.ffn_dim, 0.0);
-            let input = ops.input(&b.h, spec.dim, &[&w.up], &mut b.quantized);
-            ops.linear(&mut [(&w.up, &mut b.gate)], input);
-            ops.token_tiles("activation", n, &mut b.up, &mut b.gate, |_, _, x| {
-                ops.note(ops.kernels.activate(layer.activation, x));
-            });
-        }
+        _ => unreachable!("weights and cache are made from the spec"),
     }
-    let input = ops.input(&b.gate, layer.ffn_dim, &[&w.down], &mut b.quantized);
-    ops.linear(&mut [(&w.down, &mut b.h)], input);
-    add_to_stream(ops, model, layer, w.post_ffn_norm.as_ref(), b);
 }
 
-/// `x += norm(h) * residual_scale`
+/// `h = norm(x)`, or `x` itself.
+fn read_stream(ops: &Ops<'_>, spec: &ModelSpec, norm: Option<&NormWeights<'_>>, b: &mut Buffers) {
+    match norm {
+        Some(norm) => ops.norm(spec, norm, &b.x, &mut b.h),
+        None => b.h.copy_from_slice(&b.x),
+    }
+}
+
+/// `x += norm(out) * residual_scale`
 fn add_to_stream(
     ops: &Ops<'_>,
-    model: &Model<'_>,
+    spec: &ModelSpec,
     layer: &LayerSpec,
-    norm: Option<&crate::model::NormWeights<'_>>,
-    b: &mut Buffers,
+    norm: Option<&NormWeights<'_>>,
+    x: &mut [f32],
+    out: &mut [f32],
 ) {
-    let n = b.x.len() / model.spec.dim;
-    ops.token_tiles("add_residual", n, &mut b.x, &mut b.h, |_, x, h| {
+    ops.token_tiles("add_residual", x.len() / spec.dim, x, out, |_, x, out| {
         if let Some(norm) = norm {
-            ops.norm_in_place(&model.spec, norm, h);
+            ops.norm_in_place(spec, norm, out);
         }
         ops.note(match layer.residual_scale {
-            1.0 => ops.kernels.add(x, h),
-            scale => ops.kernels.add_scaled(x, h, scale),
+            1.0 => ops.kernels.add(x, out),
+            scale => ops.kernels.add_scaled(x, out, scale),
         });
     });
 }
@@ -159,17 +147,16 @@ pub(super) fn logits(
     ops: &Ops<'_>,
     model: &Model<'_>,
     b: &mut Buffers,
-    rows: std::ops::Range<usize>,
+    rows: Range<usize>,
     out: &mut Vec<f32>,
 ) {
     let spec = &model.spec;
     out.resize(rows.len() * spec.vocab_size, 0.0);
     let x = &b.x[rows.start * spec.dim..rows.end * spec.dim];
-    b.h.resize(x.len().max(b.h.len()), 0.0);
     let h = &mut b.h[..x.len()];
     ops.norm(spec, &model.weights.output_norm, x, h);
     let input = ops.input(h, spec.dim, &[&model.weights.output], &mut b.quantized);
-    ops.linear(&mut [(&model.weights.output, out)], input);
+    ops.linear([(&model.weights.output, out)], input);
     if spec.logit_scale == 1.0 && spec.logit_softcap.is_none() {
         return;
     }

@@ -6,7 +6,11 @@
 
 mod attention;
 mod cache;
+mod conv;
+mod ffn;
 mod forward;
+mod mixer;
+mod moe;
 mod ops;
 mod rope;
 mod session;

@@ -6,6 +6,7 @@ use crate::model::{Linear, NormWeights};
 use crate::team::Crew;
 use crate::trace::{self, Work};
 use kinglet_kernels::{Kernels, MatMut, Matrix, QuantizedRows};
+use std::ops::Range;
 use std::sync::Mutex;
 
 /// Rows of weights are handed out in multiples of this, the tallest tile of any tier.
@@ -38,6 +39,15 @@ pub(super) struct Input<'a> {
     x: &'a [f32],
     quantized: Option<QuantizedRows<'a>>,
     n: usize,
+}
+
+impl<'a> Input<'a> {
+    /// Some of the rows.
+    pub(super) fn rows(&self, range: Range<usize>) -> Input<'a> {
+        let k = self.x.len() / self.n;
+        let quantized = self.quantized.map(|q| q.slice(range.clone()));
+        Input { x: &self.x[range.start * k..range.end * k], quantized, n: range.len() }
+    }
 }
 
 impl<'a> Ops<'a> {
@@ -92,15 +102,24 @@ impl<'a> Ops<'a> {
     }
 
     /// Every projection of one input, divided among the crew as one operation: `out` is `[n][rows]`.
-    pub(super) fn linear(&self, projections: &mut [(&Linear<'_>, &mut [f32])], input: Input<'_>) {
-        let _op = trace::op(|| work_of(projections, input.n));
-        let mut left: usize = projections.iter().map(|(l, _)| l.weight.rows()).sum();
+    pub(super) fn linear<const N: usize>(
+        &self,
+        projections: [(&Linear<'_>, &mut [f32]); N],
+        input: Input<'_>,
+    ) {
+        self.linears(projections.into_iter().map(|(linear, out)| (linear, input, out)).collect());
+    }
+
+    /// Every projection, each of its own input, divided among the crew as one operation: `out` is `[n][rows]`.
+    pub(super) fn linears(&self, projections: Vec<(&Linear<'_>, Input<'_>, &mut [f32])>) {
+        let _op = trace::op(|| work_of(&projections));
+        let mut left: usize = projections.iter().map(|(l, _, _)| l.weight.rows()).sum();
         let shares = match self.crew.threads() {
             1 => 1,
             threads => threads * SHARES_PER_THREAD,
         };
         let mut parts = Vec::new();
-        for (linear, out) in projections.iter_mut() {
+        for (linear, input, out) in projections {
             let rows = linear.weight.rows();
             let mut rest = match MatMut::new(out, rows, input.n) {
                 Ok(m) => m,
@@ -113,13 +132,16 @@ impl<'a> Ops<'a> {
                 let (part, after) = rest.split_rows(end - start);
                 rest = after;
                 let bias = linear.bias.as_deref().map(|b| &b[start..end]);
-                parts.push((linear.weight.slice_rows(start..end), bias, part));
+                parts.push((linear.weight.slice_rows(start..end), input, linear.scale, bias, part));
                 left -= end - start;
                 start = end;
             }
         }
-        self.crew.for_each_owned(parts, |worker, (w, bias, mut y)| {
+        self.crew.for_each_owned(parts, |worker, (w, input, scale, bias, mut y)| {
             self.note(self.matmul(worker, &w, input, &mut y));
+            if let Some(scale) = scale {
+                y.columns().for_each(|y| self.note(self.kernels.scale(y, scale)));
+            }
             if let Some(bias) = bias {
                 y.columns().for_each(|y| self.note(self.kernels.add(y, bias)));
             }
@@ -148,26 +170,43 @@ impl<'a> Ops<'a> {
 
     /// `out[t] = norm(x[t])` for rows of `n` values.
     pub(super) fn norm(&self, spec: &ModelSpec, w: &NormWeights<'_>, x: &[f32], out: &mut [f32]) {
-        let n = w.weight.len();
-        let _op = trace::op(|| Work::light(&trace::name_of(w.weight.as_ptr().cast(), "norm"), x.len() / n));
+        let n = w.width;
+        let _op = trace::op(|| Work::light(&name_of(w), x.len() / n));
         let tile = self.token_tile(x.len() / n) * n;
         let parts = x.chunks(tile).zip(out.chunks_mut(tile)).collect();
         self.crew.for_each_owned(parts, |_, (x, out)| {
             for (x, out) in x.chunks(n).zip(out.chunks_mut(n)) {
-                self.note(norm_row(&self.kernels, spec, w, x, out));
+                let weight = w.weight.as_deref();
+                self.note(match spec.norm {
+                    Norm::Rms => self.kernels.rms_norm(x, weight, spec.norm_eps, out),
+                    Norm::Layer | Norm::Plain => {
+                        self.kernels.layer_norm(x, weight, w.bias.as_deref(), spec.norm_eps, out)
+                    }
+                });
             }
         });
     }
 
-    /// `x[t] = norm(x[t])` in place; for rows of heads as well as of tokens.
+    /// `x[t] = norm(x[t])` in place, on this thread; for rows of heads as well as of tokens. Where the rows of a token have
+    /// weights of their own, `x` begins with a token.
     pub(super) fn norm_in_place(&self, spec: &ModelSpec, w: &NormWeights<'_>, x: &mut [f32]) {
-        let weight = Some(w.weight.as_ref());
-        for x in x.chunks_mut(w.weight.len()) {
+        let mut weights = w.weight.as_deref().map(|all| all.chunks(w.width).cycle());
+        for x in x.chunks_mut(w.width) {
+            let weight = weights.as_mut().and_then(Iterator::next);
             self.note(match spec.norm {
                 Norm::Rms => self.kernels.rms_norm_in_place(x, weight, spec.norm_eps),
-                Norm::Layer => self.kernels.layer_norm_in_place(x, weight, w.bias.as_deref(), spec.norm_eps),
+                Norm::Layer | Norm::Plain => {
+                    self.kernels.layer_norm_in_place(x, weight, w.bias.as_deref(), spec.norm_eps)
+                }
             });
         }
+    }
+
+    /// As [`Ops::norm_in_place`], divided among the crew; every row has the same weight.
+    pub(super) fn norm_rows_in_place(&self, spec: &ModelSpec, w: &NormWeights<'_>, x: &mut [f32]) {
+        let _op = trace::op(|| Work::light(&name_of(w), x.len() / w.width));
+        let tile = self.token_tile(x.len() / w.width) * w.width;
+        self.crew.for_each_owned(x.chunks_mut(tile).collect(), |_, x| self.norm_in_place(spec, w, x));
     }
 
     /// Operation `name` for tiles of rows: `a` is `[n][ka]`, `b` is `[n][kb]`; `f(first token, rows of a, rows of b)`.
@@ -187,31 +226,26 @@ impl<'a> Ops<'a> {
     }
 }
 
-/// What a trace says of projections of `n` tokens.
-fn work_of(projections: &[(&Linear<'_>, &mut [f32])], n: usize) -> Work {
-    let mut work = Work::light("", n);
-    for (linear, _) in projections {
-        let w = &linear.weight;
-        let separator = if work.name.is_empty() { "" } else { "+" };
-        // The embedding's own rows are looked up and not multiplied: here it is the output of a model that shares them.
-        let name = trace::name_of(w.data().as_ptr(), "projection").replace("token_embd", "output");
-        work.name.extend([separator, &name]);
-        work.bytes += w.data().len();
-        work.macs += w.rows() * w.cols() * n;
-    }
-    work
+/// What a trace calls a norm.
+fn name_of(w: &NormWeights<'_>) -> String {
+    w.weight.as_ref().map_or("norm".to_owned(), |w| trace::name_of(w.as_ptr().cast(), "norm").to_string())
 }
 
-fn norm_row(
-    kernels: &Kernels,
-    spec: &ModelSpec,
-    w: &NormWeights<'_>,
-    x: &[f32],
-    out: &mut [f32],
-) -> Result<(), kinglet_kernels::Error> {
-    let weight = Some(w.weight.as_ref());
-    match spec.norm {
-        Norm::Rms => kernels.rms_norm(x, weight, spec.norm_eps, out),
-        Norm::Layer => kernels.layer_norm(x, weight, w.bias.as_deref(), spec.norm_eps, out),
+/// What a trace says of projections.
+fn work_of(projections: &[(&Linear<'_>, Input<'_>, &mut [f32])]) -> Work {
+    let most = projections.iter().map(|(_, input, _)| input.n).max().unwrap_or(0);
+    let mut work = Work::light("", most);
+    for (linear, input, _) in projections {
+        let w = &linear.weight;
+        // The embedding's own rows are looked up and not multiplied: here it is the output of a model that shares them.
+        let name = trace::name_of(w.data().as_ptr(), "projection").replace("token_embd", "output");
+        // Experts and the parts of a fused tensor are one.
+        if !work.name.ends_with(&name) {
+            let separator = if work.name.is_empty() { "" } else { "+" };
+            work.name.extend([separator, &name]);
+        }
+        work.bytes += w.data().len();
+        work.macs += w.rows() * w.cols() * input.n;
     }
+    work
 }

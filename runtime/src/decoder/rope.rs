@@ -1,6 +1,6 @@
 //! Tables of the rotary embedding, contract section 6: f64 throughout, rounded once.
 
-use crate::model::spec::{RopeScaling, RopeSpec};
+use crate::model::spec::{RopeFactors, RopeScaling, RopeSpec};
 
 /// One rotary embedding, ready to make tables.
 #[derive(Debug, Clone)]
@@ -19,15 +19,23 @@ pub(super) struct RopeTable {
 }
 
 impl Rope {
-    pub(super) fn new(spec: &RopeSpec) -> Rope {
+    /// For a session of `n_ctx` positions.
+    pub(super) fn new(spec: &RopeSpec, n_ctx: usize) -> Rope {
         let n = spec.n_rot as f64;
+        let factors = match &spec.factors {
+            RopeFactors::None => None,
+            RopeFactors::Fixed(factors) => Some(factors),
+            RopeFactors::ByContext { original_context, short, long } => {
+                Some(if n_ctx > *original_context { long } else { short })
+            }
+        };
         let frequency = |i: usize| {
             let plain = libm::pow(spec.theta, -2.0 * i as f64 / n);
-            let plain = spec.factors.as_ref().map_or(plain, |f| plain / f64::from(f[i]));
+            let plain = factors.map_or(plain, |f| plain / f64::from(f[i]));
             match spec.scaling {
                 RopeScaling::None => plain,
                 RopeScaling::Linear { factor } => plain / factor,
-                RopeScaling::Yarn { factor, original_context, beta_fast, beta_slow, .. } => {
+                RopeScaling::Yarn { factor, original_context, beta_fast, beta_slow } => {
                     // The pair that turns `rotations` times over the original context.
                     let pair_of = |rotations: f64| {
                         let turns = original_context / (rotations * 2.0 * std::f64::consts::PI);
@@ -41,11 +49,7 @@ impl Rope {
             }
         };
         let frequencies = (0..spec.n_rot / 2).map(frequency).collect();
-        let attention_factor = match spec.scaling {
-            RopeScaling::Yarn { attention_factor, .. } => attention_factor,
-            _ => 1.0,
-        };
-        Rope { frequencies, attention_factor }
+        Rope { frequencies, attention_factor: spec.attention_factor }
     }
 
     /// The table of positions `start..start + n`.

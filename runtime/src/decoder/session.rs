@@ -57,6 +57,8 @@ pub struct Session<'m> {
     buffers: Buffers,
     logits: Vec<f32>,
     position: usize,
+    /// The tokens at all positions, of a model whose cache cannot go back to every one.
+    tokens: Vec<u32>,
 }
 
 impl<'m> Session<'m> {
@@ -69,7 +71,7 @@ impl<'m> Session<'m> {
         kernels: Kernels,
         options: SessionOptions,
     ) -> Result<Session<'m>, DecodeError> {
-        let most = model.spec.context_length;
+        let most = model.spec.longest_context();
         if options.n_ctx == 0 || options.n_ctx > most {
             let what =
                 format!("a context of {} is not possible: the model was made for 1 to {most}", options.n_ctx);
@@ -78,10 +80,11 @@ impl<'m> Session<'m> {
         if options.batch == 0 {
             return Err(DecodeError::Option("a batch of 0 tokens is not possible".to_owned()));
         }
-        let ropes: Vec<Rope> = model.spec.ropes.iter().map(Rope::new).collect();
+        let ropes: Vec<Rope> = model.spec.ropes.iter().map(|r| Rope::new(r, options.n_ctx)).collect();
         let buffers = Buffers::new(ropes.len());
         let cache = Cache::new(&model.spec, options.kv);
-        Ok(Session { model, kernels, options, cache, ropes, buffers, logits: Vec::new(), position: 0 })
+        let (logits, tokens) = (Vec::new(), Vec::new());
+        Ok(Session { model, kernels, options, cache, ropes, buffers, logits, position: 0, tokens })
     }
 
     /// How many positions are filled.
@@ -129,6 +132,7 @@ impl<'m> Session<'m> {
             return Err(DecodeError::Context { wanted, n_ctx });
         }
         self.cache.reserve(wanted)?;
+        self.catch_up(team)?;
         let mut done = 0;
         for batch in tokens.chunks(self.options.batch) {
             let last = done + batch.len() == tokens.len();
@@ -140,6 +144,18 @@ impl<'m> Session<'m> {
             };
             self.decode(team, batch, rows, |i, logits| sink(done + i, logits))?;
             done += batch.len();
+        }
+        Ok(())
+    }
+
+    /// After a rewind to where the cache has kept no state: decodes again what lies between. The bits are the same again.
+    fn catch_up(&mut self, team: &Team) -> Result<(), DecodeError> {
+        let position = self.position;
+        let start = self.cache.rewind(position);
+        let missing = self.tokens.get(start..position).unwrap_or_default().to_vec();
+        self.position = position - missing.len();
+        for batch in missing.chunks(self.options.batch) {
+            self.decode(team, batch, 0..0, |_, _| {})?;
         }
         Ok(())
     }
@@ -160,7 +176,7 @@ impl<'m> Session<'m> {
         }
         team.region(tokens.len(), |crew| {
             let ops = Ops::new(crew, self.kernels);
-            forward::embed(&ops, model, tokens, buffers);
+            forward::embed(&ops, model, tokens, buffers, *position);
             forward::layers(&ops, model, buffers, cache, *position);
             let mut start = rows.start;
             while start < rows.end {
@@ -173,7 +189,11 @@ impl<'m> Session<'m> {
             }
             ops.finish()
         })?;
-        *position += tokens.len();
+        if self.cache.forgets() {
+            self.tokens.truncate(self.position);
+            self.tokens.extend_from_slice(tokens);
+        }
+        self.position += tokens.len();
         Ok(())
     }
 }

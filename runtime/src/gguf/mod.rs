@@ -275,6 +275,21 @@ impl Gguf {
         })
     }
 
+    /// An array of booleans, or of the integers that stand for them, as integers.
+    ///
+    /// # Errors
+    /// When the key has another type.
+    pub fn flags(&self, key: &str) -> Result<Option<Vec<u64>>, GgufError> {
+        let flag = |v: Value<'_>| match v {
+            Value::Bool(b) => Some(u64::from(b)),
+            other => as_uint(other),
+        };
+        self.typed(key, "an array of booleans", |v| match v {
+            Value::Array(a) => a.iter().map(flag).collect(),
+            _ => None,
+        })
+    }
+
     /// Every tensor, in file order.
     pub fn tensors(&self) -> &[TensorInfo] {
         &self.tensors

@@ -1,8 +1,8 @@
 //! [`Meta`]: the metadata of one architecture, with errors that name the key.
 
 use super::ModelError;
-use super::spec::{RopeScaling, RopeSpec, RopeStyle};
-use crate::gguf::Gguf;
+use super::spec::Activation;
+use crate::gguf::{Gguf, TensorInfo, Value};
 
 /// Reads `{architecture}.*` keys.
 #[derive(Debug, Clone, Copy)]
@@ -24,7 +24,7 @@ impl<'a> Meta<'a> {
         format!("{}.{name}", self.architecture)
     }
 
-    fn fail(&self, key: &str, what: impl std::fmt::Display) -> ModelError {
+    pub(super) fn fail(&self, key: &str, what: impl std::fmt::Display) -> ModelError {
         ModelError::new(self.gguf.file(), format!("key `{key}` {what}"))
     }
 
@@ -68,6 +68,18 @@ impl<'a> Meta<'a> {
     /// # Errors
     /// When an element is not a size or their number is not the number of layers.
     pub fn per_layer(&self, name: &str, default: Option<&[usize]>) -> Result<Vec<usize>, ModelError> {
+        let values = self.per_layer_or_zero(name, default)?;
+        match values.contains(&0) {
+            true => Err(self.fail(&self.key(name), "holds 0, not a size")),
+            false => Ok(values),
+        }
+    }
+
+    /// As [`Meta::per_layer`], but a layer may have 0.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn per_layer_or_zero(&self, name: &str, default: Option<&[usize]>) -> Result<Vec<usize>, ModelError> {
         let (key, n) = (self.key(name), self.n_layers()?);
         let Some(values) = self.gguf.uints(&key)? else {
             return default.map(<[usize]>::to_vec).ok_or_else(|| self.fail(&key, "is missing"));
@@ -76,7 +88,7 @@ impl<'a> Meta<'a> {
         if values.len() != n {
             return Err(self.fail(&key, format!("has {} values for {n} layers", values.len())));
         }
-        match values.iter().find(|v| !(1..=MAX_SIZE).contains(*v)) {
+        match values.iter().find(|v| **v > MAX_SIZE) {
             Some(v) => Err(self.fail(&key, format!("holds {v}, not a size"))),
             None => Ok(values.into_iter().map(|v| v as usize).collect()),
         }
@@ -141,66 +153,130 @@ impl<'a> Meta<'a> {
         }
     }
 
-    /// The rotary embedding that `rope.*` keys describe.
+    /// A yes or no; `None` when the key is absent.
     ///
     /// # Errors
-    /// When a key has a value that makes no sense.
-    pub fn rope(&self, style: RopeStyle, head_dim: usize) -> Result<RopeSpec, ModelError> {
-        let n_rot = self.opt_size("rope.dimension_count")?.unwrap_or(head_dim);
-        if n_rot > head_dim || !n_rot.is_multiple_of(2) {
-            let what = format!("is {n_rot}: not an even number up to the head's {head_dim}");
-            return Err(self.fail(&self.key("rope.dimension_count"), what));
-        }
-        let theta = f64::from(self.opt_positive("rope.freq_base")?.unwrap_or(10000.0));
-        let scaling = self.rope_scaling()?;
-        Ok(RopeSpec { style, n_rot, theta, scaling, factors: self.rope_factors(n_rot / 2)? })
+    /// When it is something else.
+    pub fn opt_bool(&self, name: &str) -> Result<Option<bool>, ModelError> {
+        Ok(self.gguf.boolean(&self.key(name))?)
     }
 
-    fn rope_scaling(&self) -> Result<RopeScaling, ModelError> {
-        let key = self.key("rope.scaling.type");
-        let factor = self.opt_positive("rope.scaling.factor")?;
-        // `rope.scale_linear` is how old converters wrote a linear factor.
-        let factor = factor.or(self.opt_positive("rope.scale_linear")?).map_or(1.0, f64::from);
-        match self.gguf.string(&key)? {
-            Some("none") => Ok(RopeScaling::None),
-            None | Some("linear") if factor == 1.0 => Ok(RopeScaling::None),
-            None | Some("linear") => Ok(RopeScaling::Linear { factor }),
-            Some("yarn") => {
-                let original = self.opt_size("rope.scaling.original_context_length")?;
-                let original = match original {
-                    Some(n) => n,
-                    None => self.size("context_length")?,
-                };
-                let beta = |name, default| -> Result<f64, ModelError> {
-                    Ok(self.opt_positive(name)?.map_or(default, f64::from))
-                };
-                // 0.1 ln(factor) + 1, times what the file says.
-                let sharpen = if factor > 1.0 { 0.1 * libm::log(factor) + 1.0 } else { 1.0 };
-                Ok(RopeScaling::Yarn {
-                    factor,
-                    original_context: original as f64,
-                    beta_fast: beta("rope.scaling.yarn_beta_fast", 32.0)?,
-                    beta_slow: beta("rope.scaling.yarn_beta_slow", 1.0)?,
-                    attention_factor: sharpen * beta("rope.scaling.attn_factor", 1.0)?,
-                })
-            }
+    /// Whether the file has the tensor.
+    pub fn has_tensor(&self, name: &str) -> bool {
+        self.gguf.tensor(name).is_some()
+    }
+
+    /// `expert_count`; 0 when the key is absent.
+    ///
+    /// # Errors
+    /// When it is something else.
+    pub fn n_experts(&self) -> Result<u64, ModelError> {
+        Ok(self.gguf.uint(&self.key("expert_count"))?.unwrap_or(0))
+    }
+
+    /// Dimension `i` (the contiguous one is 0) of a tensor, when the file has it and it is a size.
+    pub fn dimension(&self, tensor: &str, i: usize) -> Option<usize> {
+        let n = *self.gguf.tensor(tensor)?.shape.get(i)?;
+        (1..=MAX_SIZE).contains(&n).then_some(n as usize)
+    }
+
+    /// A tensor that must be there.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub fn require_tensor(&self, name: &str) -> Result<&'a TensorInfo, ModelError> {
+        let missing = || ModelError::new(self.gguf.file(), format!("tensor `{name}` is missing"));
+        self.gguf.tensor(name).ok_or_else(missing)
+    }
+
+    /// Key `kinglet.activation`, or `default`.
+    ///
+    /// # Errors
+    /// When it is not the name of an activation.
+    pub fn activation(&self, default: Activation) -> Result<Activation, ModelError> {
+        let key = "kinglet.activation";
+        match self.gguf.string(key)? {
+            None => Ok(default),
+            Some("silu") => Ok(Activation::Silu),
+            Some("gelu") => Ok(Activation::GeluErf),
+            Some("gelu_tanh") => Ok(Activation::GeluTanh),
+            Some("relu") => Ok(Activation::Relu),
+            Some("relu2") => Ok(Activation::Relu2),
             Some(other) => {
-                Err(self
-                    .fail(&key, format!("is `{other}`, which is not supported (none, linear and yarn are)")))
+                let what = format!("is `{other}`, not one of silu, gelu, gelu_tanh, relu and relu2");
+                Err(self.fail(key, what))
             }
         }
     }
 
-    fn rope_factors(&self, pairs: usize) -> Result<Option<Vec<f32>>, ModelError> {
-        let name = "rope_freqs.weight";
-        let Some(t) = self.gguf.tensor(name) else { return Ok(None) };
-        let factors = super::weights::f32_vector(self.gguf, t, pairs)?;
-        if factors.iter().any(|f| !f.is_finite() || *f <= 0.0) {
-            return Err(ModelError::new(
-                self.gguf.file(),
-                format!("tensor `{name}` holds a factor that is not above zero"),
-            ));
+    /// What scores are multiplied by, when the file says so: `kinglet.attention_scale`, then `attention.scale`, where 0 means
+    /// that it does not.
+    ///
+    /// # Errors
+    /// When it is negative or not a number.
+    pub fn attention_scale(&self) -> Result<Option<f32>, ModelError> {
+        for key in ["kinglet.attention_scale".to_owned(), self.key("attention.scale")] {
+            match self.gguf.float(&key)? {
+                None | Some(0.0) => {}
+                Some(x) if x.is_finite() && x > 0.0 => return Ok(Some(x)),
+                Some(x) => return Err(self.fail(&key, format!("is {x}, not a scale"))),
+            }
         }
-        Ok(Some(factors.into_owned()))
+        Ok(None)
+    }
+
+    /// How many keys a query of each layer sees; `None` for all.
+    ///
+    /// `kinglet.windows` has a number for each layer. Without it `attention.sliding_window` (or `default_window`) is the window of
+    /// every layer but each `period`-th, where a `period` of 0 leaves out none; `attention.sliding_window_pattern` replaces
+    /// `period` or says for each layer whether it has the window. A window of 0 is none.
+    ///
+    /// # Errors
+    /// When a key is something else or has another number of values than the model layers.
+    pub fn windows(
+        &self,
+        period: usize,
+        default_window: Option<usize>,
+    ) -> Result<Vec<Option<usize>>, ModelError> {
+        let n = self.n_layers()?;
+        let per_layer = |key: &str, values: Vec<u64>| {
+            if values.len() == n {
+                return Ok(values);
+            }
+            Err(self.fail(key, format!("has {} values for {n} layers", values.len())))
+        };
+        let window = |w: u64| (w > 0).then(|| usize::try_from(w).unwrap_or(usize::MAX));
+        if let Some(values) = self.gguf.uints("kinglet.windows")? {
+            return Ok(per_layer("kinglet.windows", values)?.into_iter().map(window).collect());
+        }
+        let all = self.gguf.uint(&self.key("attention.sliding_window"))?;
+        let all = all.map_or(default_window, window);
+        let key = self.key("attention.sliding_window_pattern");
+        let has: Vec<bool> = match self.gguf.get(&key) {
+            Some(Value::Array(_)) => {
+                per_layer(&key, self.gguf.flags(&key)?.unwrap_or_default())?.iter().map(|f| *f != 0).collect()
+            }
+            _ => {
+                let period = self.gguf.uint(&key)?.unwrap_or(period as u64);
+                if period > MAX_LAYERS {
+                    return Err(self.fail(&key, format!("is {period}; at most {MAX_LAYERS} are possible")));
+                }
+                (1..=n as u64).map(|i| period == 0 || i % period != 0).collect()
+            }
+        };
+        Ok(has.into_iter().map(|has| all.filter(|_| has)).collect())
+    }
+
+    /// Which layers rotate queries and keys: `kinglet.rope_layers` says so for each (0 or 1, or booleans); without it, `default`.
+    ///
+    /// # Errors
+    /// When the key is something else or has another number of values than the model layers.
+    pub fn rope_layers(&self, default: impl Fn(usize) -> bool) -> Result<Vec<bool>, ModelError> {
+        let (key, n) = ("kinglet.rope_layers", self.n_layers()?);
+        match self.gguf.flags(key)? {
+            None => Ok((0..n).map(default).collect()),
+            Some(flags) if flags.len() == n => Ok(flags.into_iter().map(|f| f != 0).collect()),
+            Some(flags) => Err(self.fail(key, format!("has {} values for {n} layers", flags.len()))),
+        }
     }
 }

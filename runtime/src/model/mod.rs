@@ -2,13 +2,19 @@
 //! from the mapped file).
 
 pub mod arch;
+mod describe;
+mod loader;
 mod meta;
+mod rope;
 pub mod spec;
 mod weights;
 
 pub use meta::Meta;
 pub use spec::ModelSpec;
-pub use weights::{LayerWeights, Linear, NormWeights, Weights};
+pub use weights::{
+    AttentionWeights, ConvWeights, DenseWeights, DirectWeights, ExpertsWeights, FfnWeights, LatentWeights,
+    LayerWeights, Linear, MixerWeights, NormWeights, QkvWeights, Weights,
+};
 
 use crate::gguf::{Gguf, GgufError};
 use std::fmt;
@@ -65,15 +71,29 @@ impl<'a> Model<'a> {
             let what = format!("architecture `{name}` is not supported; supported are {}", arch::names());
             return Err(ModelError::new(gguf.file(), what));
         };
-        let spec = (architecture.spec)(&Meta { gguf, architecture: name })?;
+        let meta = Meta { gguf, architecture: name };
+        let spec = (architecture.spec)(&meta)?;
+        spec.check(&meta)?;
         let weights = Weights::new(gguf, &spec)?;
         Ok(Model { gguf, spec, weights })
     }
 
-    /// Bytes of weights that one token reads: everything but the embedding rows of other tokens.
+    /// Bytes of weights that one token reads: everything but the embedding rows of other tokens and the experts it does not use.
     pub fn bytes_per_token(&self) -> usize {
+        let all: usize = self.gguf.tensors().iter().map(|t| t.bytes).sum();
         let tied = self.gguf.tensor("output.weight").is_none();
-        let sum: usize = self.gguf.tensors().iter().map(|t| t.bytes).sum();
-        if tied { sum } else { sum - self.weights.embedding.data().len() }
+        let embedding = if tied { 0 } else { self.weights.embedding.data().len() };
+        let positions = self.weights.positions.map_or(0, |m| m.data().len());
+        let layers = self.spec.layers.iter().zip(&self.weights.layers);
+        let unused: usize = layers.map(|(l, w)| unused_experts(&l.ffn, &w.ffn)).sum();
+        all - embedding - positions - unused
     }
+}
+
+/// Bytes of the experts of a layer that a token does not use.
+fn unused_experts(ffn: &spec::FfnSpec, weights: &FfnWeights<'_>) -> usize {
+    let (Some(spec), FfnWeights::Experts(w)) = (&ffn.experts, weights) else { return 0 };
+    let bytes = |l: &Linear<'_>| l.weight.data().len();
+    let one = |e: &DenseWeights<'_>| e.gate.as_ref().map_or(0, bytes) + bytes(&e.up) + bytes(&e.down);
+    w.experts.first().map_or(0, one) * (spec.n - spec.used)
 }

@@ -1,60 +1,166 @@
-//! [`Weights`]: every tensor of a model, found by name, checked against the spec, borrowed from the file.
+//! [`Weights`]: every tensor of a model, checked against the spec, borrowed from the file ([`super::loader`] finds them).
 
-use super::ModelError;
-use super::spec::{LayerSpec, ModelSpec, Norm, QkNorm};
-use crate::gguf::{Gguf, TensorInfo};
-use kinglet_kernels::{Format, Matrix};
+use kinglet_kernels::Matrix;
 use std::borrow::Cow;
-use std::cell::RefCell;
-use std::collections::HashSet;
+use std::ops::Range;
 
-/// A projection: `y = weight * x + bias`.
+/// A projection: `y = (weight * x) * scale + bias`.
 #[derive(Debug, Clone)]
 pub struct Linear<'a> {
     /// `[outputs][inputs]`.
     pub weight: Matrix<'a>,
+    /// Some BitNet files keep the scale of ternary weights apart.
+    pub scale: Option<f32>,
     /// `[outputs]`.
     pub bias: Option<Cow<'a, [f32]>>,
 }
 
-/// A norm's weight and, for some LayerNorms, its bias.
+impl<'a> Linear<'a> {
+    /// Some of the outputs, in place.
+    pub(super) fn rows(&self, range: Range<usize>) -> Linear<'a> {
+        let bias = self.bias.as_ref().map(|bias| match bias {
+            Cow::Borrowed(b) => Cow::Borrowed(&b[range.clone()]),
+            Cow::Owned(b) => Cow::Owned(b[range.clone()].to_vec()),
+        });
+        Linear { weight: self.weight.slice_rows(range), scale: self.scale, bias }
+    }
+}
+
+/// A norm over rows of `width` values.
 #[derive(Debug, Clone)]
 pub struct NormWeights<'a> {
-    /// `[n]`.
-    pub weight: Cow<'a, [f32]>,
-    /// `[n]`.
+    /// Values that are normed together.
+    pub width: usize,
+    /// `[width]`, or `[rows][width]` when each of some consecutive rows has a weight of its own.
+    pub weight: Option<Cow<'a, [f32]>>,
+    /// `[width]`, for some LayerNorms.
     pub bias: Option<Cow<'a, [f32]>>,
 }
 
 /// The tensors of one layer. Shapes are `[outputs][inputs]`.
 #[derive(Debug, Clone)]
 pub struct LayerWeights<'a> {
-    /// Before attention, `[dim]`.
-    pub attn_norm: NormWeights<'a>,
+    /// Before the mixer, `[dim]`.
+    pub mixer_norm: Option<NormWeights<'a>>,
+    /// Attention or convolution.
+    pub mixer: MixerWeights<'a>,
+    /// Of what the mixer adds to the stream, `[dim]`, where `post_norms`.
+    pub post_mixer_norm: Option<NormWeights<'a>>,
+    /// Before the feed-forward network, `[dim]`.
+    pub ffn_norm: Option<NormWeights<'a>>,
+    /// The feed-forward network.
+    pub ffn: FfnWeights<'a>,
+    /// Of what the feed-forward network adds to the stream, `[dim]`, where `post_norms`.
+    pub post_ffn_norm: Option<NormWeights<'a>>,
+}
+
+/// The tensors of a mixer.
+#[derive(Debug, Clone)]
+pub enum MixerWeights<'a> {
+    /// Attention.
+    Attention(Box<AttentionWeights<'a>>),
+    /// Short convolution.
+    ShortConv(Box<ConvWeights<'a>>),
+}
+
+/// The tensors of attention.
+#[derive(Debug, Clone)]
+pub struct AttentionWeights<'a> {
+    /// How queries, keys and values are made.
+    pub qkv: QkvWeights<'a>,
+    /// `[head_dim]`, `[n_heads][head_dim]` or `[n_heads * head_dim]`: see [`super::spec::QkNorm`].
+    pub q_norm: Option<NormWeights<'a>>,
+    /// The same for the key heads.
+    pub k_norm: Option<NormWeights<'a>>,
+    /// `[n_heads * value_dim]`, where `sub_norm`.
+    pub sub_norm: Option<NormWeights<'a>>,
+    /// `[dim][n_heads * value_dim]`.
+    pub o: Linear<'a>,
+}
+
+/// How queries, keys and values are made.
+#[derive(Debug, Clone)]
+pub enum QkvWeights<'a> {
+    /// From the layer's input.
+    Direct(Box<DirectWeights<'a>>),
+    /// From latent vectors (MLA).
+    Latent(Box<LatentWeights<'a>>),
+}
+
+/// Projections of the layer's input; parts of one matrix, where the file fuses them.
+#[derive(Debug, Clone)]
+pub struct DirectWeights<'a> {
     /// `[n_heads * head_dim][dim]`.
     pub q: Linear<'a>,
     /// `[n_kv_heads * head_dim][dim]`.
     pub k: Linear<'a>,
     /// `[n_kv_heads * value_dim][dim]`.
     pub v: Linear<'a>,
-    /// `[head_dim]`, where [`QkNorm::PerHead`].
-    pub q_norm: Option<NormWeights<'a>>,
-    /// `[head_dim]`, where [`QkNorm::PerHead`].
-    pub k_norm: Option<NormWeights<'a>>,
-    /// `[dim][n_heads * value_dim]`.
-    pub o: Linear<'a>,
-    /// Of what attention adds to the stream, `[dim]`, where `post_norms`.
-    pub post_attn_norm: Option<NormWeights<'a>>,
-    /// Before the feed-forward network, `[dim]`.
-    pub ffn_norm: NormWeights<'a>,
+}
+
+/// The tensors of multi-head latent attention, whose heads have `n_rot` rotated values after the others.
+#[derive(Debug, Clone)]
+pub struct LatentWeights<'a> {
+    /// `[q_rank][dim]`.
+    pub q_a: Linear<'a>,
+    /// `[q_rank]`.
+    pub q_a_norm: NormWeights<'a>,
+    /// `[n_heads * head_dim][q_rank]`.
+    pub q_b: Linear<'a>,
+    /// `[kv_rank][dim]`.
+    pub kv_a: Linear<'a>,
+    /// `[kv_rank]`.
+    pub kv_a_norm: NormWeights<'a>,
+    /// The rotated end of every key, `[n_rot][dim]`.
+    pub k_rot: Linear<'a>,
+    /// Each head's key without its rotated end, then its value: `[n_heads * (head_dim - n_rot + value_dim)][kv_rank]`.
+    pub kv_b: Linear<'a>,
+}
+
+/// The tensors of a short convolution.
+#[derive(Debug, Clone)]
+pub struct ConvWeights<'a> {
+    /// Gate of the input, gate of the output, input: `[3 * dim][dim]`.
+    pub input: Linear<'a>,
+    /// `[dim][kernel]`, the oldest position first.
+    pub kernel: Cow<'a, [f32]>,
+    /// `[dim]`.
+    pub bias: Option<Cow<'a, [f32]>>,
+    /// `[dim][dim]`.
+    pub output: Linear<'a>,
+}
+
+/// The tensors of a feed-forward network.
+#[derive(Debug, Clone)]
+pub enum FfnWeights<'a> {
+    /// One network.
+    Dense(Box<DenseWeights<'a>>),
+    /// Many.
+    Experts(Box<ExpertsWeights<'a>>),
+}
+
+/// The tensors of one network.
+#[derive(Debug, Clone)]
+pub struct DenseWeights<'a> {
     /// `[ffn_dim][dim]`, where `gated`.
     pub gate: Option<Linear<'a>>,
     /// `[ffn_dim][dim]`.
     pub up: Linear<'a>,
+    /// `[ffn_dim]`, where `sub_norm`.
+    pub sub_norm: Option<NormWeights<'a>>,
     /// `[dim][ffn_dim]`.
     pub down: Linear<'a>,
-    /// Of what the feed-forward network adds to the stream, `[dim]`, where `post_norms`.
-    pub post_ffn_norm: Option<NormWeights<'a>>,
+}
+
+/// The tensors of a mixture of experts.
+#[derive(Debug, Clone)]
+pub struct ExpertsWeights<'a> {
+    /// `[n][dim]`.
+    pub router: Linear<'a>,
+    /// The experts.
+    pub experts: Vec<DenseWeights<'a>>,
+    /// The network that every token uses, and its gate `[1][dim]`.
+    pub shared: Option<(DenseWeights<'a>, Linear<'a>)>,
 }
 
 /// The tensors of a model.
@@ -62,141 +168,14 @@ pub struct LayerWeights<'a> {
 pub struct Weights<'a> {
     /// `[vocab_size][dim]`.
     pub embedding: Matrix<'a>,
+    /// `[context_length][dim]`, where `learned_positions`.
+    pub positions: Option<Matrix<'a>>,
+    /// `[dim]`, where `embedding_norm`.
+    pub embedding_norm: Option<NormWeights<'a>>,
     /// The layers, first to last.
     pub layers: Vec<LayerWeights<'a>>,
     /// Before the output, `[dim]`.
     pub output_norm: NormWeights<'a>,
     /// `[vocab_size][dim]`; the embedding, when the file has no output of its own.
     pub output: Linear<'a>,
-}
-
-/// Tensors that some converters write and nothing needs.
-const IGNORED: &[&str] = &["rope_freqs.weight", "attn_rot_embd", "rotary_emb.inv_freq"];
-
-impl<'a> Weights<'a> {
-    pub(super) fn new(gguf: &'a Gguf, spec: &ModelSpec) -> Result<Weights<'a>, ModelError> {
-        let loader = Loader { gguf, norm: spec.norm, used: RefCell::default() };
-        let (vocab, dim) = (spec.vocab_size, spec.dim);
-        let embedding = loader.linear("token_embd", vocab, dim)?.weight;
-        let output = match gguf.tensor("output.weight") {
-            Some(_) => loader.linear("output", vocab, dim)?,
-            None => Linear { weight: embedding, bias: None },
-        };
-        let layers = spec.layers.iter().enumerate().map(|(i, l)| loader.layer(i, l, dim));
-        let layers = layers.collect::<Result<_, _>>()?;
-        let weights = Weights { embedding, layers, output_norm: loader.norm("output_norm", dim)?, output };
-        loader.check_all_used()?;
-        Ok(weights)
-    }
-}
-
-/// `n` values of a float tensor as f32, borrowed where they lie whole and aligned.
-pub(super) fn f32_vector<'a>(gguf: &'a Gguf, t: &TensorInfo, n: usize) -> Result<Cow<'a, [f32]>, ModelError> {
-    let fail = |what: String| ModelError::new(gguf.file(), format!("tensor `{}` {what}", t.name));
-    if t.shape.iter().product::<u64>() != n as u64 || t.shape[0] != n as u64 {
-        return Err(fail(format!("has shape {:?} where [{n}] is expected", t.shape)));
-    }
-    let data = gguf.data(t);
-    match t.format {
-        Some(Format::F32) => Ok(match bytemuck::try_cast_slice(data) {
-            Ok(values) => Cow::Borrowed(values),
-            Err(_) => Cow::Owned(
-                data.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
-            ),
-        }),
-        Some(Format::F16) => Ok(Cow::Owned(
-            data.chunks_exact(2).map(|b| half::f16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
-        )),
-        Some(Format::BF16) => Ok(Cow::Owned(
-            data.chunks_exact(2).map(|b| half::bf16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
-        )),
-        Some(other) => Err(fail(format!("is {other} where floats are expected"))),
-        None => Err(fail(format!("has the unknown type {}", t.ggml_type))),
-    }
-}
-
-struct Loader<'a> {
-    gguf: &'a Gguf,
-    norm: Norm,
-    used: RefCell<HashSet<String>>,
-}
-
-impl<'a> Loader<'a> {
-    fn find(&self, name: &str) -> Option<&'a TensorInfo> {
-        let found = self.gguf.tensor(name)?;
-        self.used.borrow_mut().insert(name.to_owned());
-        Some(found)
-    }
-
-    fn require(&self, name: &str) -> Result<&'a TensorInfo, ModelError> {
-        let missing = || ModelError::new(self.gguf.file(), format!("tensor `{name}` is missing"));
-        self.find(name).ok_or_else(missing)
-    }
-
-    fn vector(&self, name: &str, n: usize) -> Result<Cow<'a, [f32]>, ModelError> {
-        f32_vector(self.gguf, self.require(name)?, n)
-    }
-
-    fn opt_vector(&self, name: &str, n: usize) -> Result<Option<Cow<'a, [f32]>>, ModelError> {
-        self.find(name).map(|t| f32_vector(self.gguf, t, n)).transpose()
-    }
-
-    fn linear(&self, name: &str, rows: usize, cols: usize) -> Result<Linear<'a>, ModelError> {
-        let t = self.require(&format!("{name}.weight"))?;
-        let fail = |what: String| ModelError::new(self.gguf.file(), format!("tensor `{}` {what}", t.name));
-        if t.shape != [cols as u64, rows as u64] {
-            return Err(fail(format!("has shape {:?} where [{cols}, {rows}] is expected", t.shape)));
-        }
-        let format = t.format.ok_or_else(|| fail(format!("has the unknown type {}", t.ggml_type)))?;
-        let weight = Matrix::new(format, self.gguf.data(t), rows, cols).map_err(|e| fail(e.to_string()))?;
-        Ok(Linear { weight, bias: self.opt_vector(&format!("{name}.bias"), rows)? })
-    }
-
-    fn norm(&self, name: &str, n: usize) -> Result<NormWeights<'a>, ModelError> {
-        let weight = self.vector(&format!("{name}.weight"), n)?;
-        let bias = match self.norm {
-            Norm::Rms => None,
-            Norm::Layer => self.opt_vector(&format!("{name}.bias"), n)?,
-        };
-        Ok(NormWeights { weight, bias })
-    }
-
-    fn norm_if(&self, wanted: bool, name: &str, n: usize) -> Result<Option<NormWeights<'a>>, ModelError> {
-        wanted.then(|| self.norm(name, n)).transpose()
-    }
-
-    fn layer(&self, i: usize, l: &LayerSpec, dim: usize) -> Result<LayerWeights<'a>, ModelError> {
-        let name = |part: &str| format!("blk.{i}.{part}");
-        let linear = |part: &str, rows, cols| self.linear(&name(part), rows, cols);
-        let qk_norm = l.qk_norm == QkNorm::PerHead;
-        Ok(LayerWeights {
-            attn_norm: self.norm(&name("attn_norm"), dim)?,
-            q: linear("attn_q", l.n_heads * l.head_dim, dim)?,
-            k: linear("attn_k", l.n_kv_heads * l.head_dim, dim)?,
-            v: linear("attn_v", l.n_kv_heads * l.value_dim, dim)?,
-            q_norm: self.norm_if(qk_norm, &name("attn_q_norm"), l.head_dim)?,
-            k_norm: self.norm_if(qk_norm, &name("attn_k_norm"), l.head_dim)?,
-            o: linear("attn_output", dim, l.n_heads * l.value_dim)?,
-            post_attn_norm: self.norm_if(l.post_norms, &name("post_attention_norm"), dim)?,
-            ffn_norm: self.norm(&name("ffn_norm"), dim)?,
-            gate: l.gated.then(|| linear("ffn_gate", l.ffn_dim, dim)).transpose()?,
-            up: linear("ffn_up", l.ffn_dim, dim)?,
-            down: linear("ffn_down", dim, l.ffn_dim)?,
-            post_ffn_norm: self.norm_if(l.post_norms, &name("post_ffw_norm"), dim)?,
-        })
-    }
-
-    /// A tensor that nothing reads means that the model does something this decoder would leave out.
-    fn check_all_used(&self) -> Result<(), ModelError> {
-        let used = self.used.borrow();
-        let ignored = |name: &str| IGNORED.iter().any(|i| name.contains(i));
-        match self.gguf.tensors().iter().find(|t| !used.contains(&t.name) && !ignored(&t.name)) {
-            None => Ok(()),
-            Some(t) => {
-                let what =
-                    format!("tensor `{}` is not part of this architecture as kinglet knows it", t.name);
-                Err(ModelError::new(self.gguf.file(), what))
-            }
-        }
-    }
 }

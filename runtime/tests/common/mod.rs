@@ -1,7 +1,9 @@
 //! Synthetic models for tests: GGUF files with random weights, the same on every machine.
 #![allow(dead_code, reason = "each test uses its part")]
 
+use kinglet::gguf::{Gguf, Value};
 use kinglet_kernels::Format;
+use std::path::PathBuf;
 
 /// SplitMix64.
 pub struct Rng(pub u64);
@@ -34,6 +36,7 @@ pub enum Meta {
     F32s(Vec<f32>),
     I32s(Vec<i32>),
     Bool(bool),
+    Text(String),
 }
 
 struct Tensor {
@@ -58,6 +61,54 @@ fn string(out: &mut Vec<u8>, s: &str) {
 impl Builder {
     pub fn new(seed: u64) -> Builder {
         Builder { keys: Vec::new(), tensors: Vec::new(), rng: Rng(seed) }
+    }
+
+    /// A file as it is, to be changed.
+    pub fn from_gguf(gguf: &Gguf) -> Builder {
+        let mut b = Builder::new(0);
+        for (key, value) in gguf.metadata() {
+            let value = match value {
+                Value::Uint(n) => Meta::U32(n.try_into().unwrap()),
+                Value::Float(x) => Meta::F32(x as f32),
+                Value::Bool(x) => Meta::Bool(x),
+                Value::Str(s) => Meta::Text(s.to_owned()),
+                Value::Array(_) => {
+                    let all = gguf.uints(key).unwrap().unwrap();
+                    Meta::I32s(all.into_iter().map(|n| n.try_into().unwrap()).collect())
+                }
+                Value::Int(n) => panic!("{key} is {n}"),
+            };
+            b.key(key, value);
+        }
+        for t in gguf.tensors() {
+            let (name, format, shape) = (t.name.clone(), t.format.unwrap(), t.shape.clone());
+            b.tensors.push(Tensor { name, shape, format, data: gguf.data(t).to_vec() });
+        }
+        b
+    }
+
+    /// Makes Q8_0 of the F32 matrices whose rows allow it, but for every third, so that both kinds meet.
+    pub fn quantize(&mut self) -> &mut Self {
+        let float = |b: &[u8]| f32::from_le_bytes(b.try_into().unwrap());
+        let matrix =
+            |t: &&mut Tensor| t.shape.len() > 1 && t.shape[0].is_multiple_of(32) && !t.name.contains("norm");
+        for (_, t) in self.tensors.iter_mut().filter(matrix).enumerate().filter(|(i, _)| i % 3 != 0) {
+            let values: Vec<f32> = t.data.chunks(4).map(float).collect();
+            t.data.clear();
+            for block in values.chunks(32) {
+                let d = half::f16::from_f32(block.iter().fold(0.0, |m: f32, x| m.max(x.abs())) / 127.0);
+                t.data.extend(d.to_le_bytes());
+                t.data.extend(block.iter().map(|x| (x / d.to_f32()).round() as i8 as u8));
+            }
+            t.format = Format::Q8_0;
+        }
+        self
+    }
+
+    /// Gives a tensor another name.
+    pub fn rename_tensor(&mut self, from: &str, to: &str) -> &mut Self {
+        self.tensors.iter_mut().filter(|t| t.name == from).for_each(|t| t.name = to.to_owned());
+        self
     }
 
     pub fn key(&mut self, name: impl Into<String>, value: Meta) -> &mut Self {
@@ -147,7 +198,7 @@ impl Builder {
                 Meta::U32(_) => (4u32, None),
                 Meta::F32(_) => (6, None),
                 Meta::Bool(_) => (7, None),
-                Meta::Str(_) => (8, None),
+                Meta::Str(_) | Meta::Text(_) => (8, None),
                 Meta::Strings(v) => (9, Some((8u32, v.len()))),
                 Meta::F32s(v) => (9, Some((6, v.len()))),
                 Meta::I32s(v) => (9, Some((5, v.len()))),
@@ -162,6 +213,7 @@ impl Builder {
                 Meta::F32(x) => out.extend(x.to_le_bytes()),
                 Meta::Bool(x) => out.push(u8::from(*x)),
                 Meta::Str(s) => string(&mut out, s),
+                Meta::Text(s) => string(&mut out, s),
                 Meta::Strings(v) => v.iter().for_each(|s| string(&mut out, s)),
                 Meta::F32s(v) => v.iter().for_each(|x| out.extend(x.to_le_bytes())),
                 Meta::I32s(v) => v.iter().for_each(|x| out.extend(x.to_le_bytes())),
@@ -182,6 +234,16 @@ impl Builder {
         }
         out
     }
+}
+
+/// The small models of every family in `reference/fixtures`, in order.
+pub fn families() -> Vec<PathBuf> {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../reference/fixtures");
+    let mut folders: Vec<PathBuf> = std::fs::read_dir(root).unwrap().map(|e| e.unwrap().path()).collect();
+    folders.retain(|f| f.file_name().unwrap().to_str().unwrap().starts_with("tiny-"));
+    folders.sort();
+    assert!(folders.len() >= 30, "{folders:?}");
+    folders
 }
 
 /// Sizes of a synthetic model.

@@ -11,7 +11,7 @@ macro_rules! each {
     (8, $i:ident => $e:expr) => { each!(@ $i => $e; 0 1 2 3 4 5 6 7) };
     (@ $i:ident => $e:expr; $($n:literal)*) => { [$({ let $i: usize = $n; $e }),*] };
 }
-pub(super) use each;
+pub(crate) use each;
 
 /// 16 bytes at `offset` of row `r`.
 ///

@@ -6,44 +6,53 @@
 //!
 //! NEON is part of the aarch64 baseline, so functions here need no `#[target_feature]`.
 
+pub(super) mod columns;
+pub(super) mod dot;
 mod formats;
+pub(super) mod gemm;
 mod generic;
 mod k_quants;
-mod load;
+pub(super) mod load;
 mod matmul;
-mod quantize;
-mod tile;
+pub(super) mod quantize;
+pub(super) mod tile;
 
 use crate::format::{Block, GROUP, with_block};
 use crate::table::{Matmul, Table};
 use crate::{Format, Tier};
+use dot::Dot;
 use tile::TileFormat;
 
-pub(crate) static TABLE: Table =
-    Table { tier: Tier::Neon, matmul, quantize: quantize::quantize, float: &crate::float::table::NEON };
+pub(crate) static TABLE: Table = Table {
+    tier: Tier::Neon,
+    matmul: matmul::<dot::Neon>,
+    quantize: quantize::quantize,
+    float: &crate::float::table::NEON,
+};
 
-fn matmul(format: Format) -> Option<Matmul> {
-    const fn of<F: TileFormat>() -> Option<Matmul> {
-        Some(Matmul { run: matmul::matmul::<F>, scratch: matmul::scratch_bytes })
+/// The kernels of an aarch64 tier, with its dot product.
+pub(super) fn matmul<D: Dot>(format: Format) -> Option<Matmul> {
+    const fn of<D: Dot, F: TileFormat>() -> Option<Matmul> {
+        Some(Matmul { run: matmul::matmul::<D, F>, scratch: matmul::scratch_bytes::<D> })
     }
     match format {
-        Format::Q4_0 => of::<formats::Q4_0>(),
-        Format::Q4_1 => of::<formats::Q4_1>(),
-        Format::Q5_0 => of::<formats::Q5_0>(),
-        Format::Q5_1 => of::<formats::Q5_1>(),
-        Format::Q8_0 => of::<formats::Q8_0>(),
-        Format::Q2_K => of::<k_quants::Q2_K>(),
-        Format::Q3_K => of::<k_quants::Q3_K>(),
-        Format::Q4_K => of::<k_quants::Q4_K>(),
-        Format::Q5_K => of::<k_quants::Q5_K>(),
-        Format::Q6_K => of::<k_quants::Q6_K>(),
-        Format::IQ4_NL => of::<formats::IQ4_NL>(),
-        Format::IQ4_XS => of::<formats::IQ4_XS>(),
+        Format::Q4_0 => of::<D, formats::Q4_0>(),
+        Format::Q4_1 => of::<D, formats::Q4_1>(),
+        Format::Q5_0 => of::<D, formats::Q5_0>(),
+        Format::Q5_1 => of::<D, formats::Q5_1>(),
+        Format::Q8_0 => of::<D, formats::Q8_0>(),
+        Format::Q2_K => of::<D, k_quants::Q2_K>(),
+        Format::Q3_K => of::<D, k_quants::Q3_K>(),
+        Format::Q4_K => of::<D, k_quants::Q4_K>(),
+        Format::Q5_K => of::<D, k_quants::Q5_K>(),
+        Format::Q6_K => of::<D, k_quants::Q6_K>(),
+        Format::IQ4_NL => of::<D, formats::IQ4_NL>(),
+        Format::IQ4_XS => of::<D, formats::IQ4_XS>(),
         // Formats without hand-written code; every one of 256 weights is without mins.
         other => with_block!(other, B => match (B::LEN, B::SUB_SCALES) {
-            (GROUP, _) => of::<generic::Generic32>(),
-            (_, false) => of::<generic::Generic>(),
-            (_, true) => of::<generic::GenericSub>(),
+            (GROUP, _) => of::<D, generic::Generic32>(),
+            (_, false) => of::<D, generic::Generic>(),
+            (_, true) => of::<D, generic::GenericSub>(),
         }, else => None),
     }
 }

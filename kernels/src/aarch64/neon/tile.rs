@@ -1,17 +1,4 @@
-//! Four rows by 32 weights, and their exact integer dot product with one activation group.
-//!
-//! Instructions per 4 x 32 weights and column, and the two NEON pipes of a Cortex-A72 that run them (its three decoders
-//! and its load unit are never the limit). Without sub-scales, codes up to 63:
-//!
-//! | instruction | count | pipe | note |
-//! |---|---|---|---|
-//! | smull, smlal, smlal2 | 16 | F0 | 8 products each: the bound of 8 multiply-adds per cycle |
-//! | saddlp | 4 | either | four products of codes up to 63 fit an i16, so one widening per row |
-//! | addp | 3 | either | the lanes of four rows become one vector of four sums |
-//! | add, fsub | 2 | either | i32 to f32 for sums below 2^22, see [`to_float`]; `scvtf` would take 2 cycles of F0 |
-//! | fmul, fmla | 2 | either | the float step, lanes are rows |
-//!
-//! Codes above 63 fit twice in an i16 (-128 * 127 * 2 = -32512) and take four more `sadalp`.
+//! Four rows by 32 weights, the unit that every format loads into and that [`super::dot`] multiplies.
 
 use super::load::each;
 use crate::Format;
@@ -122,19 +109,19 @@ impl Codes {
     }
 
     /// Whether the sum of `n` products fits an i16.
-    const fn fits(self, n: i32) -> bool {
+    pub(crate) const fn fits(self, n: i32) -> bool {
         n * self.max * 127 <= i16::MAX as i32
     }
 
     /// Whether the whole sum is below 2^22, so that [`to_float`] may take the short way.
-    const fn small(self) -> bool {
+    pub(crate) const fn small(self) -> bool {
         let scale = if self.max_scale == 0 { 1 } else { self.max_scale };
         // The offset's share is bounded by the same product.
         (32 * 127 * scale) as i64 * (self.max as i64 + self.offset.unsigned_abs() as i64) < 1 << 22
     }
 
     /// What [`Codes::bias`] adds to a small sum: the bits of 1.5 * 2^23.
-    const fn magic(self) -> i32 {
+    pub(crate) const fn magic(self) -> i32 {
         if self.small() { 0x4b40_0000 } else { 0 }
     }
 
@@ -155,102 +142,5 @@ impl Tile {
             self.codes = each!(4, r => each!(2, h => unsafe { vsubq_s8(self.codes[r][h], offset) }));
         }
         self
-    }
-}
-
-/// `isum as f32` of `isum + codes.magic()`.
-///
-/// Below 2^22 in size, an integer added to the bits of 1.5 * 2^23 gives the float 1.5 * 2^23 + isum, exactly.
-#[inline(always)]
-pub(crate) fn to_float(codes: Codes, isum: int32x4_t) -> float32x4_t {
-    // SAFETY: NEON is part of the aarch64 baseline.
-    unsafe {
-        if codes.small() {
-            vsubq_f32(vreinterpretq_f32_s32(isum), vdupq_n_f32(12_582_912.0))
-        } else {
-            vcvtq_f32_s32(isum)
-        }
-    }
-}
-
-/// Products of 16 codes and activations, two per i16.
-#[inline(always)]
-fn products(w: int8x16_t, x: int8x16_t) -> int16x8_t {
-    // SAFETY: NEON is part of the aarch64 baseline.
-    unsafe { vmlal_high_s8(vmull_s8(vget_low_s8(w), vget_low_s8(x)), w, x) }
-}
-
-/// The sum of one row's 32 products in four i32.
-#[inline(always)]
-fn row_sum(codes: Codes, w: [int8x16_t; 2], x: [int8x16_t; 2]) -> int32x4_t {
-    // SAFETY: NEON is part of the aarch64 baseline.
-    unsafe {
-        if codes.fits(4) {
-            let low = vmlal_s8(products(w[0], x[0]), vget_low_s8(w[1]), vget_low_s8(x[1]));
-            vpaddlq_s16(vmlal_high_s8(low, w[1], x[1]))
-        } else {
-            vpadalq_s16(vpaddlq_s16(products(w[0], x[0])), products(w[1], x[1]))
-        }
-    }
-}
-
-/// The sums of both halves of two rows, `[row 0 half 0, row 0 half 1, row 1 half 0, row 1 half 1]`.
-#[inline(always)]
-fn half_sums(codes: Codes, w: [[int8x16_t; 2]; 2], x: [int8x16_t; 2]) -> int32x4_t {
-    // SAFETY: NEON is part of the aarch64 baseline.
-    unsafe {
-        let p = each!(2, r => each!(2, h => products(w[r][h], x[h])));
-        if codes.fits(8) {
-            vpaddlq_s16(vpaddq_s16(vpaddq_s16(p[0][0], p[0][1]), vpaddq_s16(p[1][0], p[1][1])))
-        } else if codes.fits(4) {
-            let row = each!(2, r => vpaddlq_s16(vpaddq_s16(p[r][0], p[r][1])));
-            vpaddq_s32(row[0], row[1])
-        } else {
-            let row = each!(2, r => vpaddq_s32(vpaddlq_s16(p[r][0]), vpaddlq_s16(p[r][1])));
-            vpaddq_s32(row[0], row[1])
-        }
-    }
-}
-
-/// The integer sum of contract section 2 for 4 rows and one column, ready for [`to_float`].
-///
-/// `x`: the 32 activations; `sums`: their two half sums, `sum_0 | sum_1 << 16`; `bias`: [`Codes::bias`], which formats
-/// without sub-scales take their offset from.
-#[inline(always)]
-pub(crate) fn isum(codes: Codes, t: &Tile, x: [int8x16_t; 2], sums: i32, bias: i32) -> int32x4_t {
-    // SAFETY: NEON is part of the aarch64 baseline; the assembly is empty.
-    unsafe {
-        if codes.max_scale == 0 {
-            let row = each!(4, r => row_sum(codes, t.codes[r], x));
-            let mut isum = vpaddq_s32(vpaddq_s32(row[0], row[1]), vpaddq_s32(row[2], row[3]));
-            // Or else the compiler takes addp apart to add the bias to one half of it first.
-            std::arch::asm!("/* {0:v} */", inout(vreg) isum, options(pure, nomem, nostack, preserves_flags));
-            return if codes.offset == 0 && !codes.small() {
-                isum
-            } else {
-                vaddq_s32(isum, vdupq_n_s32(bias))
-            };
-        }
-        let sums = vreinterpretq_s16_s32(vdupq_n_s32(sums));
-        let isum = if codes.fits(16) {
-            // Half sums fit an i16: one vector of both halves of all rows, then sub-scales.
-            let row = each!(4, r => vpaddq_s16(products(t.codes[r][0], x[0]), products(t.codes[r][1], x[1])));
-            let mut halves = vpaddq_s16(vpaddq_s16(row[0], row[1]), vpaddq_s16(row[2], row[3]));
-            if codes.offset != 0 {
-                halves = vsubq_s16(halves, vmulq_n_s16(sums, codes.offset as i16));
-            }
-            let low = vmull_s16(vget_low_s16(halves), vget_low_s16(t.s));
-            vpaddq_s32(low, vmull_high_s16(halves, t.s))
-        } else {
-            let mut low = half_sums(codes, [t.codes[0], t.codes[1]], x);
-            let mut high = half_sums(codes, [t.codes[2], t.codes[3]], x);
-            if codes.offset != 0 {
-                let offset = vmulq_n_s32(vmovl_s16(vget_low_s16(sums)), codes.offset);
-                (low, high) = (vsubq_s32(low, offset), vsubq_s32(high, offset));
-            }
-            let s = (vmovl_s16(vget_low_s16(t.s)), vmovl_high_s16(t.s));
-            vpaddq_s32(vmulq_s32(low, s.0), vmulq_s32(high, s.1))
-        };
-        if codes.small() { vaddq_s32(isum, vdupq_n_s32(codes.magic())) } else { isum }
     }
 }

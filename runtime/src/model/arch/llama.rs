@@ -1,8 +1,13 @@
-//! `llama`: Llama 1 to 3, TinyLlama, MobileLLaMA, Mistral (Nemo), SmolLM2. The converter permutes the rows of q and k, so
-//! that the rotary embedding pairs neighbours.
+//! `llama`: Llama 1 to 3, TinyLlama, MobileLLaMA, Mistral (Nemo), Mixtral, SmolLM2, Fox. The converter permutes the rows of q and k,
+//! so that the rotary embedding pairs neighbours.
 
-use super::{Meta, ModelError, ModelSpec, RopeStyle, common};
+use super::{Base, Meta, ModelError, ModelSpec, RopeStyle};
 
 pub(super) fn spec(meta: &Meta<'_>) -> Result<ModelSpec, ModelError> {
-    common(meta, RopeStyle::Interleaved)
+    let mut spec = Base::llama(RopeStyle::Interleaved).read(meta)?;
+    if meta.n_experts()? > 0 {
+        // Mixtral.
+        spec.experts(meta, true)?;
+    }
+    Ok(spec)
 }

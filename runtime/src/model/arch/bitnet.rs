@@ -1,0 +1,11 @@
+//! `bitnet`: BitNet b1.58 as 1bitLLM published it. What the output projection and `down` read is normed first. The training's 8-bit
+//! activations are not imitated: ternary weights meet the activations of every other model.
+
+use super::{Base, Meta, ModelError, ModelSpec, RopeStyle};
+
+pub(super) fn spec(meta: &Meta<'_>) -> Result<ModelSpec, ModelError> {
+    let mut spec = Base::llama(RopeStyle::HalfSplit).read(meta)?;
+    spec.attentions_mut().for_each(|a| a.sub_norm = true);
+    spec.layers.iter_mut().for_each(|l| l.ffn.sub_norm = true);
+    Ok(spec)
+}

@@ -1,0 +1,8 @@
+//! `qwen3`: Qwen3. Normed queries and keys.
+
+use super::{Base, Meta, ModelError, ModelSpec, QkNorm, RopeStyle};
+
+pub(super) fn spec(meta: &Meta<'_>) -> Result<ModelSpec, ModelError> {
+    let base = Base::llama(RopeStyle::HalfSplit).read(meta)?;
+    Ok(base.norm_queries_and_keys(QkNorm::PerHead))
+}
