@@ -20,7 +20,7 @@ const fn expand<const LEN: usize, const N: usize>(digits: &[u16; N], values: &[i
 }
 
 /// 8 times the weights of IQ1_S and IQ1_M.
-pub(super) static IQ1_S: [[i8; 8]; 2048] = expand(&IQ1_S_DIGITS, &[-8, 0, 8]);
+pub(crate) static IQ1_S: [[i8; 8]; 2048] = expand(&IQ1_S_DIGITS, &[-8, 0, 8]);
 #[rustfmt::skip]
 const IQ1_S_DIGITS: [u16; 2048] = [
     0x0000, 0x0002, 0x0005, 0x0008, 0x000a, 0x0011, 0x0015, 0x0020, 0x0022, 0x0028, 0x002a, 0x0045, 0x0051,
@@ -184,7 +184,7 @@ const IQ1_S_DIGITS: [u16; 2048] = [
 ];
 
 /// Absolute weights of IQ2_XXS.
-pub(super) static IQ2_XXS: [[i8; 8]; 256] = expand(&IQ2_XXS_DIGITS, &[8, 25, 43]);
+pub(crate) static IQ2_XXS: [[i8; 8]; 256] = expand(&IQ2_XXS_DIGITS, &[8, 25, 43]);
 #[rustfmt::skip]
 const IQ2_XXS_DIGITS: [u16; 256] = [
     0x0000, 0x0002, 0x0005, 0x0008, 0x000a, 0x0011, 0x0014, 0x0020, 0x0022, 0x0028, 0x002a, 0x0041, 0x0044,
@@ -210,7 +210,7 @@ const IQ2_XXS_DIGITS: [u16; 256] = [
 ];
 
 /// Absolute weights of IQ2_XS.
-pub(super) static IQ2_XS: [[i8; 8]; 512] = expand(&IQ2_XS_DIGITS, &[8, 25, 43]);
+pub(crate) static IQ2_XS: [[i8; 8]; 512] = expand(&IQ2_XS_DIGITS, &[8, 25, 43]);
 #[rustfmt::skip]
 const IQ2_XS_DIGITS: [u16; 512] = [
     0x0000, 0x0002, 0x0005, 0x0008, 0x000a, 0x0011, 0x0014, 0x0016, 0x0019, 0x0020, 0x0022, 0x0025, 0x0028,
@@ -256,7 +256,7 @@ const IQ2_XS_DIGITS: [u16; 512] = [
 ];
 
 /// Absolute weights of IQ2_S.
-pub(super) static IQ2_S: [[i8; 8]; 1024] = expand(&IQ2_S_DIGITS, &[8, 25, 43]);
+pub(crate) static IQ2_S: [[i8; 8]; 1024] = expand(&IQ2_S_DIGITS, &[8, 25, 43]);
 #[rustfmt::skip]
 const IQ2_S_DIGITS: [u16; 1024] = [
     0x0000, 0x0002, 0x0005, 0x0008, 0x000a, 0x0011, 0x0014, 0x0016, 0x0019, 0x0020, 0x0022, 0x0025, 0x0028,
@@ -341,7 +341,7 @@ const IQ2_S_DIGITS: [u16; 1024] = [
 ];
 
 /// Absolute weights of IQ3_XXS.
-pub(super) static IQ3_XXS: [[i8; 4]; 256] = expand(&IQ3_XXS_DIGITS, &[4, 12, 20, 28, 36, 44, 52, 62]);
+pub(crate) static IQ3_XXS: [[i8; 4]; 256] = expand(&IQ3_XXS_DIGITS, &[4, 12, 20, 28, 36, 44, 52, 62]);
 #[rustfmt::skip]
 const IQ3_XXS_DIGITS: [u16; 256] = [
     0x0000, 0x0002, 0x0004, 0x0011, 0x0013, 0x0017, 0x0020, 0x0022, 0x0031, 0x0042, 0x0073, 0x0075, 0x0101,
@@ -367,7 +367,7 @@ const IQ3_XXS_DIGITS: [u16; 256] = [
 ];
 
 /// Absolute weights of IQ3_S.
-pub(super) static IQ3_S: [[i8; 4]; 512] = expand(&IQ3_S_DIGITS, &[1, 3, 5, 7, 9, 11, 13, 15]);
+pub(crate) static IQ3_S: [[i8; 4]; 512] = expand(&IQ3_S_DIGITS, &[1, 3, 5, 7, 9, 11, 13, 15]);
 #[rustfmt::skip]
 const IQ3_S_DIGITS: [u16; 512] = [
     0x0000, 0x0001, 0x0002, 0x0005, 0x0007, 0x0010, 0x0011, 0x0012, 0x0014, 0x0016, 0x0020, 0x0021, 0x0025,

@@ -5,7 +5,7 @@
 //! default for formats it has no hand-written code for.
 
 mod decode;
-mod grids;
+pub(crate) mod grids;
 pub mod iq1_m;
 pub mod iq1_s;
 pub mod iq2_s;

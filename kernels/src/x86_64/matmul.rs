@@ -163,9 +163,17 @@ pub(crate) unsafe fn gemv<S: Simd, T: TileFormat<S>, const N: usize>(
             let mut macc = acc;
             for b in 0..groups / T::GROUPS {
                 let (rows_b, columns) = (rows.block(b * T::BYTES), columns.from(b * T::GROUPS));
-                T::scales(rows_b, tiles);
+                // What is long and not in parts is a function: inlined for each N it is larger and slower.
+                let inlined = T::GROUPS == 1 || T::PARTS > 1;
+                if inlined {
+                    T::scales(rows_b, tiles);
+                } else {
+                    S::unpack::<T>(rows_b, tiles);
+                }
                 for part in 0..T::PARTS {
-                    T::codes(rows_b, part, tiles);
+                    if inlined {
+                        T::codes(rows_b, part, tiles);
+                    }
                     for i in part * (T::GROUPS / T::PARTS)..(part + 1) * (T::GROUPS / T::PARTS) {
                         // A few lines at a time: a burst per super-block would fill the queues of the cache.
                         rows.prefetch(b * T::GROUPS + i);

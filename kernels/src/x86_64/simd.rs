@@ -75,6 +75,11 @@ pub(crate) trait Simd: Copy + 'static {
     unsafe fn abs8(a: Self::I) -> Self::I;
     /// `a` where `sign` is positive, `-a` where it is negative, bytewise; anything where it is 0.
     unsafe fn sign8(a: Self::I, sign: Self::I) -> Self::I;
+    /// `offset - a` in bytes where `bits & bit` is not 0, `offset + a` in others; `bit` has one bit in each byte, and the
+    /// bytes of `a` are positive.
+    unsafe fn negate_where(a: Self::I, bits: Self::I, bit: Self::I, offset: Self::I) -> Self::I;
+    /// `n + 1` in bytes where `a > b`, signed, `n` in others.
+    unsafe fn count_gt8(n: Self::I, a: Self::I, b: Self::I) -> Self::I;
     unsafe fn add16(a: Self::I, b: Self::I) -> Self::I;
     unsafe fn sub16(a: Self::I, b: Self::I) -> Self::I;
     /// Shift counts are constants after inlining.
@@ -94,6 +99,10 @@ pub(crate) trait Simd: Copy + 'static {
     unsafe fn unpack_hi32(a: Self::I, b: Self::I) -> Self::I;
     unsafe fn unpack_lo64(a: Self::I, b: Self::I) -> Self::I;
     unsafe fn unpack_hi64(a: Self::I, b: Self::I) -> Self::I;
+    /// Of each 128-bit lane: the even dwords of `a`, then those of `b`.
+    unsafe fn even32(a: Self::I, b: Self::I) -> Self::I;
+    /// Of each 128-bit lane: the odd dwords of `a`, then those of `b`.
+    unsafe fn odd32(a: Self::I, b: Self::I) -> Self::I;
     /// Unsigned bytes of `a` times signed ones of `b`, neighbours summed as saturated i16.
     unsafe fn maddubs(a: Self::I, b: Self::I) -> Self::I;
     /// i16 times i16, neighbours summed as i32.
@@ -257,6 +266,35 @@ macro_rules! ymm {
                 }
             }
             #[inline(always)]
+            unsafe fn negate_where(a: __m256i, bits: __m256i, bit: __m256i, offset: __m256i) -> __m256i {
+                // SAFETY: the caller has AVX2 (here and below). A bit plus 127 is negative, 0 plus 127 is not.
+                unsafe {
+                    let sign = _mm256_add_epi8(_mm256_and_si256(bits, bit), _mm256_set1_epi8(127));
+                    _mm256_add_epi8(offset, _mm256_sign_epi8(a, sign))
+                }
+            }
+            #[inline(always)]
+            unsafe fn count_gt8(n: __m256i, a: __m256i, b: __m256i) -> __m256i {
+                // SAFETY: as above.
+                unsafe { _mm256_sub_epi8(n, _mm256_cmpgt_epi8(a, b)) }
+            }
+            #[inline(always)]
+            unsafe fn even32(a: __m256i, b: __m256i) -> __m256i {
+                // SAFETY: as above.
+                unsafe {
+                    let (a, b) = (_mm256_castsi256_ps(a), _mm256_castsi256_ps(b));
+                    _mm256_castps_si256(_mm256_shuffle_ps::<0b10_00_10_00>(a, b))
+                }
+            }
+            #[inline(always)]
+            unsafe fn odd32(a: __m256i, b: __m256i) -> __m256i {
+                // SAFETY: as above.
+                unsafe {
+                    let (a, b) = (_mm256_castsi256_ps(a), _mm256_castsi256_ps(b));
+                    _mm256_castps_si256(_mm256_shuffle_ps::<0b11_01_11_01>(a, b))
+                }
+            }
+            #[inline(always)]
             unsafe fn pin(v: &mut __m256i) {
                 // SAFETY: the caller has AVX2.
                 unsafe { pin_ymm(v) }
@@ -383,6 +421,35 @@ impl Simd for Avx512Vnni {
     unsafe fn sign8(a: __m512i, sign: __m512i) -> __m512i {
         // SAFETY: as above.
         unsafe { _mm512_mask_sub_epi8(a, _mm512_movepi8_mask(sign), _mm512_setzero_si512(), a) }
+    }
+    #[inline(always)]
+    unsafe fn negate_where(a: __m512i, bits: __m512i, bit: __m512i, offset: __m512i) -> __m512i {
+        // SAFETY: as above.
+        unsafe {
+            let negative = _mm512_test_epi8_mask(bits, bit);
+            _mm512_mask_sub_epi8(_mm512_add_epi8(offset, a), negative, offset, a)
+        }
+    }
+    #[inline(always)]
+    unsafe fn count_gt8(n: __m512i, a: __m512i, b: __m512i) -> __m512i {
+        // SAFETY: as above.
+        unsafe { _mm512_mask_add_epi8(n, _mm512_cmpgt_epi8_mask(a, b), n, _mm512_set1_epi8(1)) }
+    }
+    #[inline(always)]
+    unsafe fn even32(a: __m512i, b: __m512i) -> __m512i {
+        // SAFETY: as above.
+        unsafe {
+            let (a, b) = (_mm512_castsi512_ps(a), _mm512_castsi512_ps(b));
+            _mm512_castps_si512(_mm512_shuffle_ps::<0b10_00_10_00>(a, b))
+        }
+    }
+    #[inline(always)]
+    unsafe fn odd32(a: __m512i, b: __m512i) -> __m512i {
+        // SAFETY: as above.
+        unsafe {
+            let (a, b) = (_mm512_castsi512_ps(a), _mm512_castsi512_ps(b));
+            _mm512_castps_si512(_mm512_shuffle_ps::<0b11_01_11_01>(a, b))
+        }
     }
     #[inline(always)]
     unsafe fn pin(v: &mut __m512i) {

@@ -51,7 +51,7 @@ codes! {
     U4Minus8 { STEPS: usize = 8, OFFSET_LOG2: i32 = 3 }
     /// Q4_1, Q4_K: `0..=15`.
     U4Min { STEPS: usize = 8, MINS: Mins = Mins::Per32 }
-    /// Q5_0: `0..=31`, minus 16.
+    /// Q5_0, IQ1_S, IQ3_S: `0..=31`, minus 16.
     U5Minus16 { STEPS: usize = 4, OFFSET_LOG2: i32 = 4 }
     /// Q5_1, Q5_K: `0..=31`.
     U5Min { STEPS: usize = 4, MINS: Mins = Mins::Per32 }
@@ -61,10 +61,14 @@ codes! {
     U3Minus4Sub { STEPS: usize = 4, SUB_SCALES: bool = true, OFFSET_LOG2: i32 = 2 }
     /// Q6_K: `0..=63`, minus 32, a sub-scale per 16.
     U6Minus32Sub { STEPS: usize = 2, SUB_SCALES: bool = true, OFFSET_LOG2: i32 = 5 }
-    /// Q8_0, codebooks: any signed byte.
+    /// IQ1_M: `7..=25`, minus 16, a sub-scale per 16.
+    U5Minus16Sub { STEPS: usize = 4, SUB_SCALES: bool = true, OFFSET_LOG2: i32 = 4 }
+    /// IQ2_XXS, IQ3_XXS: `2..=126`, minus 64.
+    U7Minus64 { STEPS: usize = 1, OFFSET_LOG2: i32 = 6 }
+    /// IQ2_XS, IQ2_S: `21..=107`, minus 64, a sub-scale per 16.
+    U7Minus64Sub { STEPS: usize = 1, SUB_SCALES: bool = true, OFFSET_LOG2: i32 = 6 }
+    /// Q8_0, IQ4: any signed byte.
     I8 { STEPS: usize = 1, SIGNED: bool = true }
-    /// Codebooks with a sub-scale per 16.
-    I8Sub { STEPS: usize = 1, SIGNED: bool = true, SUB_SCALES: bool = true }
 }
 
 /// The most rows of a tile on any tier.

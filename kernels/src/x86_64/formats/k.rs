@@ -75,7 +75,7 @@ unsafe fn pick<S: Simd>(words: S::I, a: u8, b: u8) -> S::I {
 /// 16 signed sub-scales per row, the bytes of `words`, into all tiles; with `1 << LOG2` times them where
 /// `shift == 8 - LOG2`.
 #[inline(always)]
-unsafe fn sub_scales<S: Simd>(words: [S::I; 4], shift: i32, tiles: &mut [Tile<S>; 8]) {
+pub(super) unsafe fn sub_scales<S: Simd>(words: [S::I; 4], shift: i32, tiles: &mut [Tile<S>; 8]) {
     for (g, tile) in tiles.iter_mut().enumerate() {
         let (v, a) = (words[g / 2], 2 * (g % 2) as u8);
         // SAFETY: as above.
@@ -110,36 +110,6 @@ unsafe fn two_bits<S: Simd>(bytes: S::I) -> [S::I; 4] {
     unsafe {
         [field::<S>(bytes, 0, 3), field::<S>(bytes, 2, 3), field::<S>(bytes, 4, 3), field::<S>(bytes, 6, 3)]
     }
-}
-
-macro_rules! super_blocks {
-    ($($(#[$doc:meta])* $name:ident: $codes:ty, $bytes:literal, $parts:literal, |$rows:ident, $tiles:ident| $scales:block,
-        |$part:ident| $unpack:block)*) => {$(
-        $(#[$doc])*
-        pub(crate) struct $name;
-        impl<S: Simd> TileFormat<S> for $name {
-            type Codes = $codes;
-            const BYTES: usize = $bytes;
-            const GROUPS: usize = 8;
-            const PARTS: usize = $parts;
-            #[inline(always)]
-            unsafe fn scales($rows: Rows<'_>, tiles: *mut Tile<S>) {
-                // SAFETY: the caller's 8 tiles, and `BYTES` bytes of each row (here and below).
-                unsafe {
-                    let $tiles = &mut *tiles.cast::<[Tile<S>; 8]>();
-                    $scales
-                }
-            }
-            #[inline(always)]
-            unsafe fn codes($rows: Rows<'_>, $part: usize, tiles: *mut Tile<S>) {
-                // SAFETY: as above.
-                unsafe {
-                    let $tiles = &mut *tiles.cast::<[Tile<S>; 8]>();
-                    $unpack
-                }
-            }
-        }
-    )*};
 }
 
 super_blocks! {

@@ -1,11 +1,52 @@
-//! How each hand-written format unpacks into tiles.
+//! How each format unpacks into tiles.
 
 #![allow(non_camel_case_types, reason = "the names are the field's own")]
 
+/// Formats of 256 weights per block, 8 tiles: what their codes are, bytes per block, parts, and how scales and codes of
+/// a part unpack.
+macro_rules! super_blocks {
+    ($($(#[$doc:meta])* $name:ident: $codes:ty, $bytes:literal, $parts:literal, |$rows:ident, $tiles:ident| $scales:block,
+        |$part:ident| $unpack:block)*) => {$(
+        $(#[$doc])*
+        pub(crate) struct $name;
+        impl<S: Simd> TileFormat<S> for $name {
+            type Codes = $codes;
+            const BYTES: usize = $bytes;
+            const GROUPS: usize = 8;
+            const PARTS: usize = $parts;
+            #[inline(always)]
+            unsafe fn scales($rows: Rows<'_>, tiles: *mut Tile<S>) {
+                // SAFETY: the caller's 8 tiles, and `BYTES` bytes of each row (here and below).
+                unsafe {
+                    let $tiles = &mut *tiles.cast::<[Tile<S>; 8]>();
+                    $scales
+                }
+            }
+            #[inline(always)]
+            unsafe fn codes($rows: Rows<'_>, $part: usize, tiles: *mut Tile<S>) {
+                // SAFETY: as above.
+                unsafe {
+                    let $tiles = &mut *tiles.cast::<[Tile<S>; 8]>();
+                    $unpack
+                }
+            }
+        }
+    )*};
+}
+
+mod codebook;
+mod iq1;
+mod iq2;
+mod iq3;
 mod iq4;
 mod k;
 mod legacy;
+mod tq1;
 
+pub(crate) use iq1::{IQ1_M, IQ1_S};
+pub(crate) use iq2::{IQ2_S, IQ2_XS, IQ2_XXS};
+pub(crate) use iq3::{IQ3_S, IQ3_XXS};
 pub(crate) use iq4::{IQ4_NL, IQ4_XS, MXFP4};
 pub(crate) use k::{Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, TQ2_0};
 pub(crate) use legacy::{Q4_0, Q4_1, Q5_0, Q5_1, Q8_0};
+pub(crate) use tq1::TQ1_0;
