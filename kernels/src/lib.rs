@@ -23,5 +23,5 @@ pub use error::Error;
 pub use float::{Activation, AttentionParams, KV_PAGE, KvLayout, KvType, Partial, PartialRef, QueryRow};
 pub use format::Format;
 pub use kernels::Kernels;
-pub use matrix::{MatMut, Matrix, QuantizedRows};
+pub use matrix::{MatMut, Matrix, QuantizedMut, QuantizedRows};
 pub use tier::Tier;

@@ -206,3 +206,68 @@ impl<'a> MatMut<'a> {
         unsafe { self.ptr.add(c * self.stride + r) }
     }
 }
+
+/// Room for `n` rows of `k` quantized activations, to be filled in by parts: it can be split along K, so that threads write
+/// disjoint parts of every row. [`QuantizedRows`] is what it becomes.
+#[derive(Debug)]
+pub struct QuantizedMut<'a> {
+    q: *mut i8,
+    d: *mut f32,
+    sums: *mut i16,
+    n: usize,
+    /// Values per row of this part, and from one row to the next.
+    k: usize,
+    stride: usize,
+    life: PhantomData<&'a mut [i8]>,
+}
+
+// SAFETY: a `QuantizedMut` is the only way to its elements for `'a`, like the `&mut` slices it was made of.
+unsafe impl Send for QuantizedMut<'_> {}
+
+impl<'a> QuantizedMut<'a> {
+    /// `n` rows of `k` values: codes, one scale per 32 and two sums per 32.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when `k` is not a multiple of 32 or a slice has another length than `n * k`, `n * k / 32` or
+    /// `n * k / 16`.
+    pub fn new(
+        q: &'a mut [i8],
+        d: &'a mut [f32],
+        sums: &'a mut [i16],
+        n: usize,
+        k: usize,
+    ) -> Result<Self, Error> {
+        QuantizedRows::new(q, d, sums, n, k)?;
+        let (q, d, sums) = (q.as_mut_ptr(), d.as_mut_ptr(), sums.as_mut_ptr());
+        Ok(QuantizedMut { q, d, sums, n, k, stride: k, life: PhantomData })
+    }
+
+    /// Values per row.
+    pub fn k(&self) -> usize {
+        self.k
+    }
+
+    /// Splits every row before value `k` (rounded down to a multiple of 32, clamped) into two rooms of disjoint elements.
+    pub fn split(self, k: usize) -> (QuantizedMut<'a>, QuantizedMut<'a>) {
+        let at = k.min(self.k) / 32 * 32;
+        let QuantizedMut { q, d, sums, n, k, stride, life } = self;
+        let low = QuantizedMut { q, d, sums, n, k: at, stride, life };
+        // Not used where the second part is empty.
+        let (q, d, sums) = (q.wrapping_add(at), d.wrapping_add(at / 32), sums.wrapping_add(at / 16));
+        (low, QuantizedMut { q, d, sums, n, k: k - at, stride, life })
+    }
+
+    /// Codes, scales and sums of each row in turn.
+    pub fn rows(&mut self) -> impl Iterator<Item = (&mut [i8], &mut [f32], &mut [i16])> {
+        let (q, d, sums, k, stride) = (self.q, self.d, self.sums, self.k, self.stride);
+        // SAFETY: `k` values of row `r` from here on are ours (see `Send`), and rows do not overlap because `k <= stride`; all
+        // of them are multiples of 32.
+        (0..self.n).map(move |r| unsafe {
+            (
+                std::slice::from_raw_parts_mut(q.add(r * stride), k),
+                std::slice::from_raw_parts_mut(d.add(r * stride / 32), k / 32),
+                std::slice::from_raw_parts_mut(sums.add(r * stride / 16), k / 16),
+            )
+        })
+    }
+}

@@ -31,6 +31,8 @@ pub struct Team {
     pace: Option<Mutex<Pace>>,
     /// One for each thread; kernels need scratch, and never allocate.
     scratch: Vec<Mutex<Vec<u8>>>,
+    /// One for each thread, for values that never leave it.
+    values: Vec<Mutex<Vec<f32>>>,
 }
 
 impl Team {
@@ -52,13 +54,14 @@ impl Team {
         }
         let most = threads.max(threads_batch);
         let scratch = (0..most).map(|_| Mutex::default()).collect();
+        let values = (0..most).map(|_| Mutex::default()).collect();
         if most == 1 {
-            return Ok(Team { pool: None, threads, threads_batch, pace: None, scratch });
+            return Ok(Team { pool: None, threads, threads_batch, pace: None, scratch, values });
         }
         let builder = rayon::ThreadPoolBuilder::new().num_threads(most - 1);
         let pool = builder.thread_name(|i| format!("kinglet-{}", i + 1)).build();
         let pool = pool.map_err(|e| format!("cannot start {most} threads: {e}"))?;
-        Ok(Team { pool: Some(pool), threads, threads_batch, pace: None, scratch })
+        Ok(Team { pool: Some(pool), threads, threads_batch, pace: None, scratch, values })
     }
 
     /// From now on fewer threads compute single tokens where that turns out to be faster.
@@ -138,6 +141,12 @@ impl Crew<'_> {
         let scratch = &self.team.scratch[worker % self.team.scratch.len()];
         // A thread that panicked leaves garbage behind, which is what scratch is.
         scratch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// As [`Crew::scratch`], for values between two steps of one chunk.
+    pub fn values(&self, worker: usize) -> MutexGuard<'_, Vec<f32>> {
+        let values = &self.team.values[worker % self.team.values.len()];
+        values.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Calls `f(worker, i)` for every `i < chunks`, each once, on any thread, and returns when all are done. `worker` is

@@ -12,6 +12,8 @@ pub(super) struct Buffers {
     /// `[n][ffn_dim]` each; the activated product ends up in `gate`.
     pub(super) gate: Vec<f32>,
     pub(super) up: Vec<f32>,
+    /// The activated product, where only its quantized form is needed.
+    product: Quantized,
 }
 
 /// `out = down · norm(act(gate · h) * (up · h))`, or `down · norm(act(up · h))` without a gate.
@@ -39,6 +41,11 @@ pub(super) fn network(
     quantized: &mut Quantized,
 ) {
     let (n, width) = (x.len() / spec.dim, w.up.weight.rows());
+    if let (Some(gate), None, false) = (&w.gate, &w.sub_norm, w.down.weight.format().is_float()) {
+        let input = ops.input(x, spec.dim, &[gate, &w.up], quantized);
+        let product = ops.gated((gate, &w.up), f.activation, input, &mut b.product);
+        return ops.linear([(&w.down, out)], product);
+    }
     b.gate.resize(n * width, 0.0);
     match &w.gate {
         Some(gate) => {

@@ -5,7 +5,7 @@ use crate::model::spec::{ModelSpec, Norm};
 use crate::model::{Linear, NormWeights};
 use crate::team::Crew;
 use crate::trace::{self, Work};
-use kinglet_kernels::{Kernels, MatMut, Matrix, QuantizedRows};
+use kinglet_kernels::{Activation, Kernels, MatMut, Matrix, QuantizedMut, QuantizedRows};
 use std::ops::Range;
 use std::sync::Mutex;
 
@@ -16,6 +16,9 @@ const ROW_TILE: usize = 32;
 const SHARES_PER_THREAD: usize = 2;
 /// Tokens per chunk of row-wise operations; up to this many run on the caller's thread alone.
 const TOKEN_TILE: usize = 8;
+
+/// Values of the rows of two projections that a thread keeps to itself: they stay in its L2.
+const GATED_VALUES: usize = 64 << 10;
 
 /// What every operation needs.
 pub(super) struct Ops<'a> {
@@ -39,6 +42,14 @@ pub(super) struct Input<'a> {
     x: &'a [f32],
     quantized: Option<QuantizedRows<'a>>,
     n: usize,
+}
+
+impl Quantized {
+    fn resize(&mut self, n: usize, k: usize) {
+        self.q.resize(n * k, 0);
+        self.d.resize(n * k / 32, 0.0);
+        self.sums.resize(n * k / 16, 0);
+    }
 }
 
 impl<'a> Input<'a> {
@@ -88,9 +99,7 @@ impl<'a> Ops<'a> {
         if weights.iter().all(|w| w.weight.format().is_float()) {
             return Input { x, quantized: None, n };
         }
-        space.q.resize(n * k, 0);
-        space.d.resize(n * k / 32, 0.0);
-        space.sums.resize(n * k / 16, 0);
+        space.resize(n, k);
         let _op = trace::op(|| Work::light("quantize", n));
         let tile = self.token_tile(n) * k;
         let parts = x.chunks(tile).zip(space.q.chunks_mut(tile)).zip(space.d.chunks_mut(tile / 32));
@@ -138,14 +147,91 @@ impl<'a> Ops<'a> {
             }
         }
         self.crew.for_each_owned(parts, |worker, (w, input, scale, bias, mut y)| {
-            self.note(self.matmul(worker, &w, input, &mut y));
-            if let Some(scale) = scale {
-                y.columns().for_each(|y| self.note(self.kernels.scale(y, scale)));
+            self.finish_rows(worker, &w, input, scale, bias, &mut y);
+        });
+    }
+
+    /// `act(gate · x) * (up · x)`, quantized into `space`: what a gated feed-forward network hands to a quantized projection,
+    /// without ever writing the floats to memory.
+    pub(super) fn gated<'b>(
+        &self,
+        (gate, up): (&Linear<'_>, &Linear<'_>),
+        activation: Activation,
+        input: Input<'_>,
+        space: &'b mut Quantized,
+    ) -> Input<'b> {
+        let (n, width) = (input.n, up.weight.rows());
+        space.resize(n, width);
+        let _op = trace::op(|| Work {
+            name: format!("{}+activation", work_of(&[(gate, input, &mut []), (up, input, &mut [])]).name),
+            ..work_of(&[(gate, input, &mut []), (up, input, &mut [])])
+        });
+        let most = (GATED_VALUES / 2 / n / ROW_TILE).max(1) * ROW_TILE;
+        let shares = self.crew.threads() * SHARES_PER_THREAD;
+        let room = QuantizedMut::new(&mut space.q, &mut space.d, &mut space.sums, n, width);
+        let Some(mut rest) = self.take(room) else { return Input { x: &[], quantized: None, n } };
+        let (mut parts, mut start) = (Vec::new(), 0);
+        while start < width {
+            let chunk = (width - start).div_ceil(shares).next_multiple_of(ROW_TILE).min(most);
+            let end = (start + chunk).min(width);
+            let (part, after) = rest.split(end - start);
+            rest = after;
+            parts.push((start..end, part));
+            start = end;
+        }
+        self.crew.for_each_owned(parts, |worker, (rows, mut part)| {
+            let len = rows.len() * n;
+            let mut values = self.crew.values(worker);
+            if values.len() < 2 * len {
+                values.resize(2 * len, 0.0);
             }
-            if let Some(bias) = bias {
-                y.columns().for_each(|y| self.note(self.kernels.add(y, bias)));
+            let (g, u) = values[..2 * len].split_at_mut(len);
+            self.project(worker, gate, rows.clone(), input, g);
+            self.project(worker, up, rows.clone(), input, u);
+            self.note(self.kernels.activate_mul(activation, g, u));
+            for (x, (q, d, sums)) in g.chunks(rows.len()).zip(part.rows()) {
+                self.note(self.kernels.quantize(x, q, d, sums));
             }
         });
+        let rows = QuantizedRows::new(&space.q, &space.d, &space.sums, n, width);
+        Input { x: &[], quantized: self.take(rows), n }
+    }
+
+    /// Rows `rows` of one projection, `out` is `[n][rows]`.
+    fn project(&self, worker: usize, l: &Linear<'_>, rows: Range<usize>, input: Input<'_>, out: &mut [f32]) {
+        let Some(mut y) = self.take(MatMut::new(out, rows.len(), input.n)) else { return };
+        self.finish_rows(
+            worker,
+            &l.weight.slice_rows(rows.clone()),
+            input,
+            l.scale,
+            l.bias.as_deref().map(|b| &b[rows]),
+            &mut y,
+        );
+    }
+
+    /// A part of a projection, scaled and with its bias.
+    fn finish_rows(
+        &self,
+        worker: usize,
+        w: &Matrix<'_>,
+        input: Input<'_>,
+        scale: Option<f32>,
+        bias: Option<&[f32]>,
+        y: &mut MatMut<'_>,
+    ) {
+        self.note(self.matmul(worker, w, input, y));
+        if let Some(scale) = scale {
+            y.columns().for_each(|y| self.note(self.kernels.scale(y, scale)));
+        }
+        if let Some(bias) = bias {
+            y.columns().for_each(|y| self.note(self.kernels.add(y, bias)));
+        }
+    }
+
+    /// The value, or else the error kept as [`Ops::note`] does.
+    fn take<T>(&self, result: Result<T, kinglet_kernels::Error>) -> Option<T> {
+        result.map_err(|e| self.note(Err(e))).ok()
     }
 
     fn matmul(
