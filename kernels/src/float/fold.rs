@@ -31,6 +31,15 @@ pub(super) unsafe fn attention_fold<L: Lanes>(f: &mut Fold<'_>) {
         }
         // SAFETY: the caller has the features of `L`; every row has `dim` outputs, a multiple of 16.
         unsafe {
+            if f.l[r] == 0.0 {
+                // The first page: a is 0 and b is 1, or all results are NaN as those of the page are. Adding 0 makes +0 of
+                // -0, as the fma does.
+                (f.m[r], f.l[r]) = (f.part_m[r], f.part_l[r]);
+                for t in (r * f.dim..(r + 1) * f.dim).step_by(16) {
+                    L::load(f.part_o.as_ptr().add(t)).add(L::splat(0.0)).store(f.o.as_mut_ptr().add(t));
+                }
+                continue;
+            }
             let (m, part_m) = (L::splat(f.m[r]), L::splat(f.part_m[r]));
             let max = m.max(part_m);
             let (a, b) = (exp(m.sub(max)), exp(part_m.sub(max)));

@@ -61,11 +61,8 @@ impl Lanes for Zmm {
     #[inline(always)]
     unsafe fn scale2(self, t: Self) -> Self {
         unsafe {
-            // The low 9 bits are n + 254; each half of it is a biased exponent, and shifting drops the rest.
-            let e = _mm512_castps_si512(t.0);
-            let half = _mm512_srli_epi32::<1>(e);
-            let (a, b) = (_mm512_slli_epi32::<23>(half), _mm512_slli_epi32::<23>(_mm512_sub_epi32(e, half)));
-            Zmm(_mm512_mul_ps(_mm512_mul_ps(self.0, _mm512_castsi512_ps(a)), _mm512_castsi512_ps(b)))
+            // vscalefps multiplies by a power of two with one rounding, through infinity and denormals.
+            Zmm(_mm512_scalef_ps(self.0, _mm512_sub_ps(t.0, _mm512_set1_ps(super::SCALE))))
         }
     }
     #[inline(always)] unsafe fn swap_pairs(self) -> Self { unsafe { Zmm(_mm512_permute_ps::<0b10_11_00_01>(self.0)) } }
