@@ -2,7 +2,7 @@
 
 use super::bytelevel;
 use super::merge::Merger;
-use super::pretokenize::{GEMMA4, Pre, PreTokenizer, lookup, names};
+use super::pretokenize::{Pre, PreTokenizer, lookup, names};
 use super::spm::{self, byte_name};
 use super::table::Table;
 use crate::gguf::{Array, Kind};
@@ -14,6 +14,7 @@ pub(super) struct Bpe {
     merges: Table,
     words: PreTokenizer,
     ignore_merges: bool,
+    whole_newlines: bool,
     /// Words are spelt in the byte-level alphabet; otherwise they are plain UTF-8 with U+2581 for spaces.
     pub(super) byte_level: bool,
 }
@@ -29,7 +30,7 @@ impl Bpe {
         })
     }
 
-    pub(super) fn new(pre: &str, row: &Pre, merges: Array<'_>) -> Result<Bpe, String> {
+    pub(super) fn new(row: &Pre, merges: Array<'_>) -> Result<Bpe, String> {
         let key = "key `tokenizer.ggml.merges`";
         if merges.kind != Kind::Str {
             return Err(format!("{key} is not an array of strings"));
@@ -40,7 +41,13 @@ impl Bpe {
         }
         let merges = Table::new(merges.len, merges.strings()).map_err(|e| format!("{key} {e}"))?;
         let words = PreTokenizer::new(row)?;
-        Ok(Bpe { merges, words, ignore_merges: row.ignore_merges, byte_level: pre != GEMMA4 })
+        Ok(Bpe {
+            merges,
+            words,
+            ignore_merges: row.ignore_merges,
+            whole_newlines: row.whole_newlines,
+            byte_level: row.byte_level,
+        })
     }
 
     /// Appends the tokens of a text without special tokens.
@@ -63,8 +70,7 @@ impl Bpe {
 
     fn word(&self, tokens: &Table, work: &mut Work, out: &mut Vec<u32>) {
         let Work { word, pair, merger } = work;
-        // Runs of newlines are whole tokens of Gemma 4, not reachable by merges.
-        let whole = self.ignore_merges || (!self.byte_level && word.starts_with('\n'));
+        let whole = self.ignore_merges || (self.whole_newlines && word.starts_with('\n'));
         if let Some(token) = tokens.find(word.as_bytes()).filter(|_| whole) {
             out.push(token);
             return;

@@ -226,7 +226,7 @@ fn build(gguf: &Gguf) -> Result<Tokenizer, String> {
         let row = Bpe::row(pre)?;
         let merges = gguf.array("tokenizer.ggml.merges").map_err(|e| e.what)?;
         let merges = merges.ok_or("key `tokenizer.ggml.merges` is missing")?;
-        (Encoder::Bpe(Bpe::new(pre, row, merges)?), row.add_bos)
+        (Encoder::Bpe(Bpe::new(row, merges)?), row.add_bos)
     };
     let wanted = |key, id: Option<u32>, default: bool, name: &str| match flag(key)? {
         Some(true) if id.is_none() => Err(format!("key `{key}` is set, and the file has no {name} token")),

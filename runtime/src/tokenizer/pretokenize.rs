@@ -1,12 +1,13 @@
 //! Pre-tokenizers: how a text is cut into words before byte-pair encoding, by the names of `tokenizer.ggml.pre`.
 //!
-//! Names and expressions are facts, taken from llama.cpp's `src/llama-vocab.cpp`, and equal to what it does but for two
-//! things that it approximates and that are here as the models were trained: the case of non-ASCII letters (`tekken`,
-//! `gpt-4o` and its kin), and white space beyond ASCII inside the CJK range of `deepseek-llm` and `deepseek-coder`.
+//! Names and expressions are facts, taken from llama.cpp's `src/llama-vocab.cpp`, and equal to what it does but for what
+//! it approximates and what is here as the models were trained: the case of non-ASCII letters (`tekken`, `gpt-4o` and its
+//! kin, `kimi-k2`), combining marks inside words of these, white space beyond ASCII inside the CJK range of `deepseek-llm`
+//! and `deepseek-coder`, and a group of digits that a letter follows (`tiny_aya`).
 
 use super::split::{
-    BAILING, CL100K, FAST, GPT2, MINICPM5, O200K, PUNCT, PUNCT_BACKTICK, Piece, QWEN2, QWEN35, SEED_CODER,
-    TEKKEN, THREE_DIGITS, UFAKZEKA,
+    BAILING, CL100K, EXAONE_MOE, FAST, FROM_RIGHT, GPT2, JAIS2, KIMI_K2, MINICPM5, O200K, O200K_DIGIT, PUNCT,
+    PUNCT_BACKTICK, Piece, QWEN2, QWEN35, SEED_CODER, TEKKEN, THREE_DIGITS, UFAKZEKA,
 };
 
 /// One row of the table.
@@ -19,10 +20,14 @@ pub(super) struct Pre {
     pub(super) ignore_merges: bool,
     /// Whether BOS is added when `tokenizer.ggml.add_bos_token` is absent.
     pub(super) add_bos: bool,
+    /// Words are spelt in the byte-level alphabet; otherwise they are plain UTF-8 with U+2581 for spaces.
+    pub(super) byte_level: bool,
+    /// A run of newlines that is a token is taken whole, because merges do not reach it.
+    pub(super) whole_newlines: bool,
 }
 
 const fn row(names: &'static [&'static str], patterns: &'static [&'static str]) -> Pre {
-    Pre { names, patterns, ignore_merges: false, add_bos: false }
+    Pre { names, patterns, ignore_merges: false, add_bos: false, byte_level: true, whole_newlines: false }
 }
 
 const fn whole_words(row: Pre) -> Pre {
@@ -33,37 +38,58 @@ const fn with_bos(row: Pre) -> Pre {
     Pre { add_bos: true, ..row }
 }
 
+/// Merges run over whole lines of plain UTF-8.
+const fn plain(row: Pre) -> Pre {
+    Pre { byte_level: false, ..row }
+}
+
+const fn with_whole_newlines(row: Pre) -> Pre {
+    Pre { whole_newlines: true, ..row }
+}
+
 const CJK: &str = r"[一-龥぀-ゟ゠-ヿ]+";
+const LINES: &str = r"[^\n]+|[\n]+";
 
 #[rustfmt::skip]
 const TABLE: &[Pre] = &[
     row(&["default"], &[PUNCT, GPT2, r"\p{N}+", THREE_DIGITS]),
     row(&["gpt-2", "phi-2", "gigachat", "a.x-4.0", "mellum", "modern-bert", "exaone4", "mpt", "olmo", "jais",
-        "trillion", "granite-docling"], &[GPT2]),
+        "trillion", "granite-docling", "jina-es", "jina-de", "jina-v1-en", "jina-v2-es", "jina-v2-de", "jina-v2-code",
+        "roberta-bpe"], &[GPT2]),
     row(&["smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b", "mellum2"],
         &[r"\p{N}", GPT2]),
     row(&["falcon"], &[PUNCT_BACKTICK, GPT2, THREE_DIGITS]),
     with_bos(whole_words(row(&["llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "midm-2.0",
-        "lfm2"], &[CL100K]))),
+        "lfm2", "jina-v5-nano"], &[CL100K]))),
+    row(&["jais-2"], &[JAIS2]),
     row(&["dbrx", "smaug-bpe", "chatglm-bpe"], &[CL100K]),
     whole_words(row(&["glm4", "glm5"], &[CL100K])),
-    row(&["qwen2", "stablelm2", "deepseek-r1-qwen", "kormo", "megrez", "hunyuan", "solar-open", "grok-2"], &[QWEN2]),
+    row(&["qwen2", "stablelm2", "deepseek-r1-qwen", "kormo", "megrez", "hunyuan", "solar-open", "grok-2",
+        "f2llmv2"], &[QWEN2]),
     row(&["qwen35"], &[QWEN35]),
-    row(&["laguna"], &[r"[^\n]+|[\n]+", QWEN2]),
+    row(&["laguna"], &[LINES, QWEN2]),
+    row(&["exaone-moe"], &[EXAONE_MOE]),
+    row(&["superbpe"], &[r"\p{N}+", r"(?=(\d{3})+(?!\d))"]),
     whole_words(row(&["minicpm5"], &[r"\p{N}{1,3}", MINICPM5])),
     row(&["seed-coder"], &[SEED_CODER]),
     row(&["bailingmoe", "bailingmoe2", "llada-moe"], &[BAILING]),
     row(&["ufakzeka"], &[UFAKZEKA]),
     with_bos(whole_words(row(&["tekken"], &[TEKKEN]))),
     row(&["gpt-4o", "llama4", "kanana2", "talkie", "minimax-m2"], &[O200K]),
+    whole_words(row(&["granite-embed-multi-97m"], &[O200K])),
+    row(&["tiny_aya", "cohere2moe"], &[r"\d{1,3}(?=(?:\d{3})*\b)", O200K]),
+    row(&["kimi-k2"], &[KIMI_K2]),
+    whole_words(row(&["youtu"], &[r"[가-힣ㄱ-ㆎ]+|[！…“”‘’—：；，、-〿︰-﹏]+|[ㄅ-ㄯ]+|[一-龥぀-ゟ゠-ヿ]+", O200K_DIGIT])),
     row(&["deepseek-llm"], &[r"[\r\n]", r"\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-ώᾀ-ᾴᾶ-ᾼιῂ-ῄῆ-ῌῐ-ΐῖ-Ίῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤΩℨK-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃]+", r"\s?[!-/:-~！-／：-～‘-‟　-。]+", r"\s+$", r"[一-龥ࠀ-一가-퟿]+", r"\p{N}+"]),
     row(&["deepseek-coder"], &[r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", r"[一-龥ࠀ-一가-퟿]+", r"\p{N}"]),
     row(&["deepseek-v3", "hunyuan-dense", "joyai-llm", "hy_v4"], &[r"\p{N}{1,3}", CJK, r##"[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"##]),
+    row(&["spark2_5"], &[r"\p{N}{1,3}", CJK, r##"[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+|[\r\n]|\s+(?!\S)|\s+"##, r"\p{N}"]),
+    row(&["afmoe"], &[FROM_RIGHT, r"[一-鿿㐀-䶿豈-﫿぀-ゟ゠-ヿ･-ﾟ⼀-⿟เ-๿຀-໿ក-៿က-႟ꩠ-ꩿꧠ-꧿가-힯ᄀ-ᇿ]+", r##"[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"##]),
     row(&["bloom", "poro-chat", "gpt3-finnish"], &[r" ?[^(\s|.,!?…。，、।۔،)]+"]),
     row(&["viking"], &[r" ?[^(\s|.,!?…。，、।۔،)]+", r"\p{N}"]),
     with_bos(row(&["chameleon"], &[r"<sentinel:[0-9]+>", r"(IMGIMG)((A|B|C|D|E|F|G|H|I){1,4})Z", r"([\t\n]|    |  )", r"\p{N}", r"[\p{P}!-/:-@\[-`{-~]", GPT2])),
-    // Spaces have become U+2581 already, and merges run over whole lines of plain UTF-8.
-    with_bos(row(&[GEMMA4], &[r"[^\n]+|[\n]+"])),
+    with_bos(with_whole_newlines(plain(row(&[GEMMA4, "granite-embed-multi-311m"], &[LINES])))),
+    plain(row(&["sarvam-moe"], &[LINES])),
 ];
 
 /// The pre-tokenizer of `tokenizer.ggml.model = "gemma4"`.
@@ -117,11 +143,14 @@ impl Pass {
             Pass::Regex(regex) => {
                 let mut end = 0;
                 // An expression that gives up (its stack is full) leaves the rest as one piece.
-                for found in regex.find_iter(text).map_while(Result::ok).filter(|m| m.start() < m.end()) {
+                for found in regex.find_iter(text).map_while(Result::ok) {
                     if end < found.start() {
                         out(&text[end..found.start()]);
                     }
-                    out(&text[found.start()..found.end()]);
+                    // An expression that only looks ahead says where to cut.
+                    if found.start() < found.end() {
+                        out(&text[found.start()..found.end()]);
+                    }
                     end = found.end();
                 }
                 if end < text.len() {
