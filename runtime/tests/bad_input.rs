@@ -182,6 +182,16 @@ fn the_program_says_what_is_wrong() {
     assert_fails(&["run", &good, "x", "--batch", "0"], 2, &["--batch"]);
     assert_fails(&["run", &good, "x", "--tier", "sse9"], 2, &["unknown tier `sse9`", "usable here: scalar"]);
     assert_fails(&["run", &good, "x", "--template", "nope"], 2, &["nope", "chatml"]);
+    assert_fails(
+        &["run", &good, "x", "--template", "no/such.jinja"],
+        2,
+        &["--template no/such.jinja", "No such file"],
+    );
+    assert_fails(&["run", &good, "x", "--template", &good], 2, &["--template ", "UTF-8"]);
+    let broken = ids("broken.jinja", "a\n{% if %}");
+    assert_fails(&["run", &good, "x", "--template", &broken], 2, &["broken.jinja", "line 2"]);
+    let template = ids("short.jinja", "{{ messages[0].content }}");
+    assert_fails(&["run", &good, &long, "--template", &template], 3, &["do not fit a context of 512"]);
 
     for (name, text, words) in [
         ("range.json", "[1, 288]", "token 288 is out of range"),

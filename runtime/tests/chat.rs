@@ -50,6 +50,59 @@ fn renderings_equal_pythons() {
     assert!(n > 100, "only {n} cases");
 }
 
+/// llama.cpp's renderings of the formats that it knows by name (`tests/data/chat/builtin.py`).
+fn llama_cpp() -> Vec<Value> {
+    let cases = std::fs::read_to_string(data("chat/builtin.json")).unwrap();
+    serde_json::from_str::<Value>(&cases).unwrap().as_array().unwrap().clone()
+}
+
+#[test]
+fn built_in_templates_equal_llama_cpp() {
+    let tokenizer = tokenizer();
+    for case in llama_cpp() {
+        let name = case["name"].as_str().unwrap();
+        let turns: Vec<(&str, &str)> = case["messages"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|m| (m[0].as_str().unwrap(), m[1].as_str().unwrap()))
+            .collect();
+        let template = Template::builtin(name, &tokenizer).unwrap();
+        let ours = template.render(&say(&turns), case["prompt"].as_bool().unwrap()).unwrap();
+        assert_eq!(ours.strip_prefix("<s>").unwrap_or(&ours), case["text"].as_str().unwrap(), "{name}");
+    }
+}
+
+#[test]
+fn formats_are_known_by_other_names_and_guessed_from_a_model() {
+    let tokenizer = tokenizer();
+    let turns = say(&[("user", "U")]);
+    let render = |name| Template::builtin(name, &tokenizer).unwrap().render(&turns, true).unwrap();
+    for (alias, name) in [
+        ("llama3", "llama-3"),
+        ("Phi_3.5", "phi-3"),
+        ("LaMini", "alpaca"),
+        ("tinyllama", "zephyr"),
+        ("mistral", "mistral-v3"),
+    ] {
+        assert_eq!(render(alias), render(name), "{alias}");
+    }
+    assert!(render("vicuna").starts_with("A chat between a curious user"));
+    assert_eq!(
+        render("lamini"),
+        "Below is an instruction that describes a task. Write a response that appropriately completes the request.\n\n### Instruction:\nU\n\n### Response:"
+    );
+    let guess = |model: &str| {
+        let gguf = model_with("general.name", model, "tokenizer/spm.gguf");
+        Template::guess(&gguf, &Tokenizer::from_gguf(&gguf).unwrap()).unwrap()
+    };
+    assert_eq!(guess("StableLM Zephyr 3B"), Some("zephyr"));
+    assert_eq!(guess("TinyLlama-1.1B-Chat-v1.0"), Some("zephyr"));
+    assert_eq!(guess("LaMini-GPT-774M"), Some("alpaca"));
+    assert_eq!(guess("Mistral-Nemo-Instruct-2407"), Some("mistral-v3-tekken"));
+    assert_eq!(guess("Pythia 160M"), None);
+}
+
 #[test]
 fn built_in_templates_render_a_conversation() {
     let tokenizer = tokenizer();
@@ -77,9 +130,17 @@ fn built_in_templates_render_a_conversation() {
             "<s><start_of_turn>user\nS\n\nU<end_of_turn>\n<start_of_turn>model\nA<end_of_turn>\n<start_of_turn>user\nV<end_of_turn>\n<start_of_turn>model\n",
         ),
         ("vicuna", "S USER: U ASSISTANT: A</s>USER: V ASSISTANT:"),
+        ("alpaca", "S\n\n### Instruction:\nU\n\n### Response:A</s>\n\n### Instruction:\nV\n\n### Response:"),
+        ("phi-2", "S\nInstruct: U\nOutput: A\nInstruct: V\nOutput:"),
         (
-            "alpaca",
-            "S\n\n### Instruction:\nU\n\n### Response:\nA</s>\n\n### Instruction:\nV\n\n### Response:\n",
+            "phi-4-mini",
+            "<|system|>S<|end|><|user|>U<|end|><|assistant|>A<|end|><|user|>V<|end|><|assistant|>",
+        ),
+        ("falcon", "S\n\nUser: U\n\nAssistant: A\n\nUser: V\n\nAssistant:"),
+        ("olmo", "<s><|system|>\nS\n<|user|>\nU\n<|assistant|>\nA</s>\n<|user|>\nV\n<|assistant|>\n"),
+        (
+            "bitnet",
+            "<s>System: S<|eot_id|>User: U<|eot_id|>Assistant: A<|eot_id|>User: V<|eot_id|>Assistant: ",
         ),
     ];
     for (name, text) in expected {
@@ -87,7 +148,12 @@ fn built_in_templates_render_a_conversation() {
         assert_eq!(template.render(&turns, true).as_deref(), Ok(text), "{name}");
         assert!(text.starts_with(&template.render(&turns, false).unwrap()), "{name}");
     }
-    assert_eq!(Template::builtin_names().collect::<Vec<_>>(), expected.map(|(name, _)| name));
+    let checked = |name: &str| {
+        expected.iter().any(|(n, _)| *n == name) || llama_cpp().iter().any(|c| c["name"] == name)
+    };
+    let names: Vec<&str> = Template::builtin_names().collect();
+    assert_eq!(names.iter().find(|name| !checked(name)), None);
+    assert_eq!(names.len(), 30);
     let error = Template::builtin("made-up", &tokenizer).unwrap_err().to_string();
     assert!(
         error.contains("`made-up`") && error.contains("chatml, llama-2") && error.contains("alpaca"),
@@ -97,15 +163,15 @@ fn built_in_templates_render_a_conversation() {
     assert_eq!((Template::builtin_for(&tokenizer), Template::builtin_for(&smollm2)), (None, Some("chatml")));
 }
 
-/// A model file whose only template is `source`.
-fn model_with(source: &str) -> Gguf {
-    let mut bytes = std::fs::read(data("tokenizer/bpe.gguf")).unwrap();
+/// The file `base` with a key more.
+fn model_with(key: &str, value: &str, base: &str) -> Gguf {
+    let mut bytes = std::fs::read(data(base)).unwrap();
     // The file has no tensors, so a key can be appended; their number stands at byte 16.
     bytes[16] += 1;
-    for text in ["tokenizer.chat_template", source] {
+    for text in [key, value] {
         bytes.extend((text.len() as u64).to_le_bytes());
         bytes.extend(text.as_bytes());
-        if text != source {
+        if text != value {
             bytes.extend(8u32.to_le_bytes());
         }
     }
@@ -114,6 +180,7 @@ fn model_with(source: &str) -> Gguf {
 
 #[test]
 fn the_template_of_a_file_is_used() {
+    let model_with = |source| model_with("tokenizer.chat_template", source, "tokenizer/bpe.gguf");
     let gguf = model_with("{{ bos_token }}[{{ messages[0].content }}]{{ eos_token }}");
     let tokenizer = Tokenizer::from_gguf(&gguf).unwrap();
     let template = Template::from_gguf(&gguf, &tokenizer).unwrap().unwrap();

@@ -1,116 +1,105 @@
 //! Templates for models whose file has none, or a bad one. Each is the conversation format that its name is known by.
 
+use super::formats::*;
+
 /// A name and its Jinja source.
 pub(super) const BUILTIN: &[(&str, &str)] = &[
     ("chatml", CHATML),
     ("llama-2", LLAMA_2),
     ("llama-3", LLAMA_3),
+    ("llama-4", LLAMA_4),
     ("zephyr", ZEPHYR),
+    ("phi-2", PHI_2),
     ("phi-3", PHI_3),
+    ("phi-4", PHI_4),
+    ("phi-4-mini", PHI_4_MINI),
     ("gemma", GEMMA),
     ("vicuna", VICUNA),
     ("alpaca", ALPACA),
+    ("mistral-v1", MISTRAL_V1),
+    ("mistral-v3", MISTRAL_V3),
+    ("mistral-v3-tekken", MISTRAL_V3_TEKKEN),
+    ("mistral-v7", MISTRAL_V7),
+    ("mistral-v7-tekken", MISTRAL_V7_TEKKEN),
+    ("minicpm", MINICPM),
+    ("openchat", OPENCHAT),
+    ("deepseek", DEEPSEEK),
+    ("deepseek-2", DEEPSEEK_2),
+    ("deepseek-3", DEEPSEEK_3),
+    ("command-r", COMMAND_R),
+    ("falcon", FALCON),
+    ("falcon-3", FALCON_3),
+    ("granite", GRANITE),
+    ("olmo", OLMO),
+    ("bitnet", BITNET),
+    ("chatglm-4", CHATGLM_4),
+    ("exaone-3", EXAONE_3),
+];
+
+/// Other names of the same formats: of models, and of other programs. Case, `-`, `_` and `.` do not matter in names.
+pub(super) const ALIASES: &[(&str, &str)] = &[
+    ("qwen", "chatml"),
+    ("qwen2", "chatml"),
+    ("qwen3", "chatml"),
+    ("smollm2", "chatml"),
+    ("internlm2", "chatml"),
+    ("lfm2", "chatml"),
+    ("minicpm3", "chatml"),
+    ("llama2-sys-bos", "llama-2"),
+    ("llama-3.1", "llama-3"),
+    ("llama-3.2", "llama-3"),
+    ("tinyllama", "zephyr"),
+    ("stablelm-zephyr", "zephyr"),
+    ("phi-3.5", "phi-3"),
+    ("gemma-2", "gemma"),
+    ("gemma-3", "gemma"),
+    ("mobilellama", "vicuna"),
+    ("lamini", "alpaca"),
+    ("mistral", "mistral-v3"),
+    ("mistral-nemo", "mistral-v3-tekken"),
+    ("mistral-tekken", "mistral-v3-tekken"),
+    ("deepseek-coder", "deepseek"),
+    ("deepseek-v2", "deepseek-2"),
+    ("deepseek-v3", "deepseek-3"),
+    ("deepseek-r1", "deepseek-3"),
+    ("olmo-2", "olmo"),
+    ("olmoe", "olmo"),
+    ("tulu", "olmo"),
 ];
 
 /// A token that only vocabularies made for a format have, and the format.
 pub(super) const SIGNS: &[(&str, &str)] = &[
     ("<|start_header_id|>", "llama-3"),
+    ("<|header_start|>", "llama-4"),
     ("<start_of_turn>", "gemma"),
+    ("<|im_sep|>", "phi-4"),
     ("<|im_start|>", "chatml"),
+    ("<|START_OF_TURN_TOKEN|>", "command-r"),
+    ("<|start_of_role|>", "granite"),
+    ("<用户>", "minicpm"),
+    ("[|endofturn|]", "exaone-3"),
+    ("<｜Assistant｜>", "deepseek-3"),
+    ("<|end_of_turn|>", "openchat"),
     ("<|assistant|>", "phi-3"),
 ];
 
-const CHATML: &str = "\
-{% for message in messages %}
-{{ '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>\n' }}
-{%- endfor %}
-{% if add_generation_prompt %}
-{{ '<|im_start|>assistant\n' }}
-{%- endif %}";
-
-const LLAMA_2: &str = "\
-{% set ns = namespace(system='') %}
-{% for message in messages %}
-{% if message.role == 'system' %}
-{% set ns.system = '<<SYS>>\n' + message.content + '\n<</SYS>>\n\n' %}
-{% elif message.role == 'user' %}
-{{ bos_token + '[INST] ' + (ns.system + message.content) | trim + ' [/INST]' }}
-{%- set ns.system = '' %}
-{% else %}
-{{ ' ' + message.content | trim + ' ' + eos_token }}
-{%- endif %}
-{% endfor %}";
-
-const LLAMA_3: &str = "\
-{{ bos_token }}
-{%- for message in messages %}
-{{ '<|start_header_id|>' + message.role + '<|end_header_id|>\n\n' + message.content | trim + '<|eot_id|>' }}
-{%- endfor %}
-{% if add_generation_prompt %}
-{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}
-{%- endif %}";
-
-const ZEPHYR: &str = "\
-{% for message in messages %}
-{{ '<|' + message.role + '|>\n' + message.content + eos_token + '\n' }}
-{%- endfor %}
-{% if add_generation_prompt %}
-{{ '<|assistant|>\n' }}
-{%- endif %}";
-
-const PHI_3: &str = "\
-{% for message in messages %}
-{{ '<|' + message.role + '|>\n' + message.content + '<|end|>\n' }}
-{%- endfor %}
-{% if add_generation_prompt %}
-{{ '<|assistant|>\n' }}
-{%- endif %}";
-
-// Gemma has no system turn: what it would say begins the first user turn, as in Gemma 3's own template.
-const GEMMA: &str = "\
-{{ bos_token }}
-{%- set ns = namespace(system='', user=true) %}
-{% for message in messages %}
-{% if message.role == 'system' and loop.first %}
-{% set ns.system = message.content + '\n\n' %}
-{% else %}
-{% if (message.role == 'user') != ns.user %}
-{{ raise_exception('Conversation roles must alternate user/assistant/user/assistant/...') }}
-{% endif %}
-{% set role = 'model' if message.role == 'assistant' else message.role %}
-{{ '<start_of_turn>' + role + '\n' + ns.system + message.content | trim + '<end_of_turn>\n' }}
-{%- set ns.system = '' %}
-{% set ns.user = not ns.user %}
-{% endif %}
-{% endfor %}
-{% if add_generation_prompt %}
-{{ '<start_of_turn>model\n' }}
-{%- endif %}";
-
-const VICUNA: &str = "\
-{% for message in messages %}
-{% if message.role == 'system' %}
-{{ message.content + ' ' }}
-{%- elif message.role == 'user' %}
-{{ 'USER: ' + message.content + ' ' }}
-{%- else %}
-{{ 'ASSISTANT: ' + message.content + eos_token }}
-{%- endif %}
-{% endfor %}
-{% if add_generation_prompt %}
-{{ 'ASSISTANT:' }}
-{%- endif %}";
-
-const ALPACA: &str = "\
-{% for message in messages %}
-{% if message.role == 'system' %}
-{{ message.content + '\n\n' }}
-{%- elif message.role == 'user' %}
-{{ '### Instruction:\n' + message.content + '\n\n' }}
-{%- else %}
-{{ '### Response:\n' + message.content + eos_token + '\n\n' }}
-{%- endif %}
-{% endfor %}
-{% if add_generation_prompt %}
-{{ '### Response:\n' }}
-{%- endif %}";
+/// What the name of a chat model (`general.name`, lower case) contains, and the format, where the vocabulary does not tell.
+pub(super) const NAME_SIGNS: &[(&[&str], &str)] = &[
+    (&["zephyr"], "zephyr"),
+    (&["tinyllama", "chat"], "zephyr"),
+    (&["vicuna"], "vicuna"),
+    (&["mobilellama", "chat"], "vicuna"),
+    (&["lamini"], "alpaca"),
+    (&["alpaca"], "alpaca"),
+    (&["llama-2", "chat"], "llama-2"),
+    (&["llama 2", "chat"], "llama-2"),
+    (&["mistral", "nemo", "instruct"], "mistral-v3-tekken"),
+    (&["mistral", "instruct", "v0.1"], "mistral-v1"),
+    (&["mistral", "instruct", "v0.2"], "mistral-v1"),
+    (&["mistral", "instruct"], "mistral-v3"),
+    (&["deepseek", "coder", "instruct"], "deepseek"),
+    (&["falcon3", "instruct"], "falcon-3"),
+    (&["falcon", "instruct"], "falcon"),
+    (&["olmo", "instruct"], "olmo"),
+    (&["bitnet"], "bitnet"),
+];

@@ -4,11 +4,12 @@
 //! can be left, Python's methods exist. It has no access to anything, and what it may compute and allocate is bounded.
 
 mod builtin;
+mod formats;
 mod functions;
 
 use crate::gguf::{Gguf, GgufError};
 use crate::tokenizer::Tokenizer;
-use builtin::{BUILTIN, SIGNS};
+use builtin::{ALIASES, BUILTIN, NAME_SIGNS, SIGNS};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Value;
 use minijinja::{AutoEscape, Environment, ErrorKind, context};
@@ -17,8 +18,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The key of a file that holds the template.
 const KEY: &str = "tokenizer.chat_template";
-/// Longer templates are refused; the longest known one has 20 kB.
-const MAX_SOURCE: usize = 1 << 20;
 /// Instructions, and 64-byte pieces of memory, that a rendering may use besides what its messages take.
 const FUEL: u64 = 2_000_000;
 
@@ -64,6 +63,9 @@ pub struct Template {
 }
 
 impl Template {
+    /// Bytes that a template may have; the longest known one has 20 kB.
+    pub const MAX_SOURCE: usize = 1 << 20;
+
     /// The template of a model's file, or `None` when it has none.
     ///
     /// # Errors
@@ -76,12 +78,17 @@ impl Template {
         }
     }
 
-    /// The built-in template called `name`.
+    /// The built-in template called `name`. Case, `-`, `_` and `.` in it do not matter, and models known by another name
+    /// than their format are found too (`Llama3`, `tinyllama`).
     ///
     /// # Errors
     /// When there is none of that name; the error lists them.
     pub fn builtin(name: &str, tokenizer: &Tokenizer) -> Result<Template, TemplateError> {
-        match BUILTIN.iter().find(|(n, _)| *n == name) {
+        let plain = |name: &str| name.to_lowercase().replace(['-', '_', '.'], "");
+        let wanted = plain(name);
+        let alias = ALIASES.iter().find(|(alias, _)| plain(alias) == wanted).map(|(_, of)| plain(of));
+        let wanted = alias.unwrap_or(wanted);
+        match BUILTIN.iter().find(|(n, _)| plain(n) == wanted) {
             Some((_, source)) => {
                 Template::parse(&format!("the built-in template `{name}`"), source, tokenizer)
             }
@@ -105,6 +112,20 @@ impl Template {
         SIGNS.iter().find(|(token, _)| tokenizer.find(token).is_some()).map(|(_, name)| *name)
     }
 
+    /// The built-in template that a model was probably made for, judged by the special tokens of its vocabulary and then by
+    /// its name; `None` when nothing tells.
+    ///
+    /// # Errors
+    /// When `general.name` is not a string.
+    pub fn guess(gguf: &Gguf, tokenizer: &Tokenizer) -> Result<Option<&'static str>, GgufError> {
+        let name = gguf.string("general.name")?.unwrap_or("").to_lowercase();
+        let named = || {
+            let all = |parts: &[&str]| parts.iter().all(|part| name.contains(part));
+            NAME_SIGNS.iter().find(|(parts, _)| all(parts)).map(|(_, template)| *template)
+        };
+        Ok(Template::builtin_for(tokenizer).or_else(named))
+    }
+
     /// A template from its Jinja source, such as a file that somebody names.
     ///
     /// # Errors
@@ -115,9 +136,9 @@ impl Template {
 
     fn parse(name: &str, source: &str, tokenizer: &Tokenizer) -> Result<Template, TemplateError> {
         let name = name.to_owned();
-        if source.len() > MAX_SOURCE {
+        if source.len() > Template::MAX_SOURCE {
             return Err(TemplateError {
-                what: format!("{name} has {} bytes; {MAX_SOURCE} are allowed", source.len()),
+                what: format!("{name} has {} bytes; {} are allowed", source.len(), Template::MAX_SOURCE),
             });
         }
         let mut environment = Environment::new();

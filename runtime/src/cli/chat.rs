@@ -54,11 +54,11 @@ pub fn run(args: &Args, verbosity: Verbosity) -> Result<(), CliError> {
     let session = engine::session(&model, &engine, &args.engine, None, verbosity)?;
     let tokenizer = engine::tokenizer(&gguf, &model)?;
     let template = conversation::template(&gguf, &tokenizer, &args.text)?;
-    let template = match (template, Template::builtin_for(&tokenizer)) {
+    let template = match (template, Template::guess(&gguf, &tokenizer).map_err(CliError::input)?) {
         (Some(template), _) => template,
         (None, Some(name)) if !args.text.raw => {
             engine::note(&format!(
-                "this model has no chat template; `{name}` is used, which its vocabulary was made for"
+                "this model has no chat template; `{name}` is used, which its vocabulary or name speaks for"
             ));
             Template::builtin(name, &tokenizer).map_err(CliError::input)?
         }

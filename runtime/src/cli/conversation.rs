@@ -10,8 +10,10 @@ use crate::gguf::Gguf;
 use crate::sampler::{Sampler, SamplerOptions};
 use crate::tokenizer::Tokenizer;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use std::io::{IsTerminal, Write};
+use std::fs::File;
+use std::io::{IsTerminal, Read, Write};
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -33,7 +35,7 @@ pub(super) fn template(
         return Ok(None);
     }
     let template = match &args.template {
-        Some(name) => Some(Template::builtin(name, tokenizer).map_err(CliError::usage)?),
+        Some(name) => Some(named_template(name, tokenizer)?),
         None => Template::from_gguf(gguf, tokenizer).map_err(CliError::input)?,
     };
     if template.is_none() && args.system.is_some() {
@@ -42,6 +44,23 @@ pub(super) fn template(
         ));
     }
     Ok(template)
+}
+
+/// A built-in template, or the Jinja program of a file.
+fn named_template(name: &str, tokenizer: &Tokenizer) -> Result<Template, CliError> {
+    let builtin = Template::builtin(name, tokenizer);
+    let path = Path::new(name);
+    // A name that looks like a path is one, so that its error is about the file.
+    let is_path = name.contains(['/', '\\']) || path.extension().is_some_and(|e| e == "jinja" || e == "j2");
+    if builtin.is_ok() || !(is_path || path.is_file()) {
+        return builtin.map_err(|e| CliError::usage(format!("{e}; or name a file")));
+    }
+    let bad = |what: String| CliError::usage(format!("--template {name}: {what}"));
+    // One byte more than a template may have, so that a device or a model cannot fill the memory.
+    let mut source = String::new();
+    let file = File::open(path).map_err(|e| bad(e.to_string()))?;
+    file.take(Template::MAX_SOURCE as u64 + 1).read_to_string(&mut source).map_err(|e| bad(e.to_string()))?;
+    Template::from_source(&source, tokenizer).map_err(|e| bad(e.to_string()))
 }
 
 /// A session and what it has seen, so that a prompt that begins like the last one is not computed again.

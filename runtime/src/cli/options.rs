@@ -132,12 +132,18 @@ pub struct PromptArgs {
     /// Give the text to the model as it is, without its chat template
     #[arg(long, conflicts_with_all = ["template", "system"])]
     pub raw: bool,
-    /// Use this built-in chat template instead of the model's own
-    #[arg(long, value_name = "NAME")]
+    /// Use this chat template instead of the model's own: a built-in one or a file
+    #[arg(long, value_name = "NAME|FILE", help = template_help())]
     pub template: Option<String>,
     /// Instructions that come before the conversation
     #[arg(long, value_name = "TEXT")]
     pub system: Option<String>,
+}
+
+fn template_help() -> String {
+    let names: Vec<&str> = crate::chat::Template::builtin_names().collect();
+    let what = "Use this chat template instead of the model's own: the file of one, or a built-in one";
+    format!("{what} ({})", names.join(", "))
 }
 
 /// Longest context that can be asked for, in tokens.

@@ -9,6 +9,8 @@ pub(super) const UNKNOWN: u8 = 2;
 pub(super) const CONTROL: u8 = 4;
 pub(super) const USER_DEFINED: u8 = 8;
 pub(super) const BYTE: u8 = 16;
+/// Never special and without text; only a unigram model gives it.
+pub(super) const UNUSED: u8 = 32;
 
 /// Tokens that end a turn or a text, by their text, in all known families (llama.cpp keeps the same list).
 const ENDS: &[&str] = &[
@@ -101,8 +103,9 @@ pub(super) fn read(gguf: &Gguf, n: usize) -> Result<Vec<u8>, String> {
         2 => UNKNOWN,
         3 => CONTROL,
         4 => USER_DEFINED,
+        5 => UNUSED,
         6 => BYTE,
-        // 0 and 5 are undefined and unused tokens: never special, and they have no text.
+        // 0 is an undefined token: never special, and it has no text.
         _ => 0,
     };
     Ok(types.bytes().as_chunks().0.iter().map(|b| kind(u32::from_le_bytes(*b))).collect())

@@ -1,10 +1,11 @@
 //! Text to tokens and back, from the vocabulary in a GGUF file.
 //!
-//! Two kinds of tokenizer: byte-level byte-pair encoding (`gpt2`) and SentencePiece's (`llama`). Both give what llama.cpp
-//! gives. The build copies the vocabulary once into two flat tables: a few milliseconds, also for 262 k tokens.
+//! Three kinds of tokenizer: byte-level byte-pair encoding (`gpt2`), SentencePiece's (`llama`) and its unigram model (`t5`).
+//! All give what llama.cpp gives. The build copies the vocabulary once into two flat tables: a few milliseconds, also for 262 k tokens.
 
 mod bpe;
 mod bytelevel;
+mod charsmap;
 mod class;
 mod kinds;
 mod merge;
@@ -14,16 +15,19 @@ mod split;
 mod spm;
 mod stream;
 mod table;
+mod unigram;
 
 pub use stream::StreamDecoder;
 
 use crate::gguf::{Gguf, GgufError, Kind};
 use bpe::{Bpe, Work};
+use charsmap::Charsmap;
 use kinds::{BYTE, CONTROL, NORMAL, UNKNOWN, USER_DEFINED};
 use merge::Merger;
 use special::{Fragment, Specials};
 use spm::Spm;
 use table::Table;
+use unigram::Unigram;
 
 /// A model's tokenizer. It owns what it needs; the file may be closed.
 #[derive(Debug)]
@@ -45,6 +49,7 @@ pub struct Tokenizer {
 enum Encoder {
     Bpe(Bpe),
     Spm(Spm),
+    Unigram(Unigram),
 }
 
 impl Tokenizer {
@@ -77,6 +82,7 @@ impl Tokenizer {
                             Encoder::Spm(spm) => {
                                 spm.encode(&self.tokens, part, after_special, &mut work.merger, &mut out);
                             }
+                            Encoder::Unigram(unigram) => unigram.encode(&self.tokens, part, &mut out),
                         }
                         after_special = false;
                     }
@@ -188,7 +194,11 @@ impl Tokenizer {
     }
 
     fn adds_space_prefix(&self) -> bool {
-        matches!(&self.encoder, Encoder::Spm(spm) if spm.space_prefix)
+        match &self.encoder {
+            Encoder::Spm(spm) => spm.space_prefix,
+            Encoder::Unigram(unigram) => unigram.space_prefix,
+            Encoder::Bpe(_) => false,
+        }
     }
 }
 
@@ -197,8 +207,8 @@ fn build(gguf: &Gguf) -> Result<Tokenizer, String> {
     let flag = |key| gguf.boolean(key).map_err(|e| e.what);
     let model = string("tokenizer.ggml.model")?;
     let model = model.ok_or("key `tokenizer.ggml.model` is missing: the file has no tokenizer")?;
-    if !["gpt2", "llama", "gemma4"].contains(&model) {
-        let known = "gpt2, llama and gemma4 are supported";
+    if !["gpt2", "llama", "t5", "gemma4"].contains(&model) {
+        let known = "gpt2, llama, t5 and gemma4 are supported";
         return Err(match model {
             "no_vocab" | "none" => {
                 format!("the file has no vocabulary (`tokenizer.ggml.model` is `{model}`)")
@@ -213,11 +223,20 @@ fn build(gguf: &Gguf) -> Result<Tokenizer, String> {
     let (bos, eos, eot, eom) = (id("bos")?, id("eos")?, id("eot")?, id("eom")?);
     let (unknown, _) = (id("unknown")?, id("padding")?);
     // SentencePiece numbers these the same in every model, and old files leave them out.
-    let or = |id: Option<u32>, default: u32| {
-        id.or((model == "llama" && (default as usize) < n).then_some(default))
+    let or = |id: Option<u32>, of: &str, default: u32| {
+        id.or((model == of && (default as usize) < n).then_some(default))
     };
-    let (bos, eos, unknown) = (or(bos, 1), or(eos, 2), or(unknown, 0));
-    let (encoder, add_bos) = if model == "llama" {
+    let (bos, eos, unknown) = (or(bos, "llama", 1), or(eos, "llama", 2), or(unknown, "llama", 0));
+    let (eos, unknown) = (or(eos, "t5", 1), or(unknown, "t5", 2));
+    let (encoder, add_bos) = if model == "t5" {
+        let spaces = (
+            flag("tokenizer.ggml.add_space_prefix")?.unwrap_or(false),
+            flag("tokenizer.ggml.remove_extra_whitespaces")?.unwrap_or(false),
+        );
+        let unigram =
+            Unigram::new(&tokens, &kinds, read_scores(gguf, n)?, unknown, read_charsmap(gguf)?, spaces);
+        (Encoder::Unigram(unigram), false)
+    } else if model == "llama" {
         let space_prefix = flag("tokenizer.ggml.add_space_prefix")?.unwrap_or(true);
         (Encoder::Spm(Spm::new(&tokens, read_scores(gguf, n)?, unknown, space_prefix)), true)
     } else {
@@ -233,7 +252,9 @@ fn build(gguf: &Gguf) -> Result<Tokenizer, String> {
         flag => Ok(flag.unwrap_or(default)),
     };
     let add_bos = wanted("tokenizer.ggml.add_bos_token", bos, add_bos, "BOS")?;
-    let add_eos = wanted("tokenizer.ggml.add_eos_token", eos, false, "EOS")?;
+    // Gemma 4 needs BOS, and many of its files deny it.
+    let add_bos = add_bos || model == "gemma4";
+    let add_eos = wanted("tokenizer.ggml.add_eos_token", eos, model == "t5", "EOS")?;
     let ends = kinds::ends(gguf, &tokens, &mut kinds, &[eos, eot, eom])?;
     let strips = stripping(gguf, &tokens, &kinds)?;
     let specials = Specials::new(&tokens, &kinds, strips);
@@ -265,6 +286,16 @@ fn read_scores(gguf: &Gguf, n: usize) -> Result<Vec<f32>, String> {
         Kind::I32 => Ok(numbers.map(|b| i32::from_le_bytes(*b) as f32).collect()),
         _ => Err(format!("key `{key}` is not an array of 32-bit numbers")),
     }
+}
+
+/// The map that normalizes characters, if the file has one.
+fn read_charsmap(gguf: &Gguf) -> Result<Option<Charsmap>, String> {
+    let key = "tokenizer.ggml.precompiled_charsmap";
+    let Some(map) = gguf.array(key).map_err(|e| e.what)? else { return Ok(None) };
+    if !matches!(map.kind, Kind::U8 | Kind::I8) {
+        return Err(format!("key `{key}` is not an array of bytes"));
+    }
+    Charsmap::new(map.bytes()).map(Some).map_err(|e| format!("key `{key}` {e}"))
 }
 
 /// Special tokens after which white space is dropped, ascending. No key tells; Phi-3 is known to.

@@ -3,7 +3,8 @@
 //! Names and expressions are facts, taken from llama.cpp's `src/llama-vocab.cpp`, and equal to what it does but for what
 //! it approximates and what is here as the models were trained: the case of non-ASCII letters (`tekken`, `gpt-4o` and its
 //! kin, `kimi-k2`), combining marks inside words of these, white space beyond ASCII inside the CJK range of `deepseek-llm`
-//! and `deepseek-coder`, and a group of digits that a letter follows (`tiny_aya`).
+//! and `deepseek-coder`, digits beyond ASCII (`superbpe`), digits that a letter follows (`tiny_aya`), and what lies before
+//! digits (`afmoe`).
 
 use super::split::{
     BAILING, CL100K, EXAONE_MOE, FAST, FROM_RIGHT, GPT2, JAIS2, KIMI_K2, MINICPM5, O200K, O200K_DIGIT, PUNCT,

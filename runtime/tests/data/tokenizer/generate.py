@@ -92,8 +92,8 @@ def write(path, keys):
             body += struct.pack("<I", 8) + string(value)
         elif kind == "strs":
             body += struct.pack("<IIQ", 9, 8, len(value)) + b"".join(map(string, value))
-        elif kind in ("i", "f"):
-            body += struct.pack("<IIQ", 9, {"i": 5, "f": 6}[kind], len(value)) + struct.pack(f"<{len(value)}{kind}", *value)
+        elif kind in ("i", "f", "B"):
+            body += struct.pack("<IIQ", 9, {"i": 5, "f": 6, "B": 0}[kind], len(value)) + struct.pack(f"<{len(value)}{kind}", *value)
         else:
             body += struct.pack("<I" + kind, {"I": 4, "?": 7}[kind], value)
     open(path, "wb").write(body)
