@@ -2,6 +2,7 @@
 
 pub mod chat;
 pub mod cli;
+pub mod convert;
 pub mod decoder;
 pub mod generate;
 pub mod gguf;

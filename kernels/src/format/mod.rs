@@ -5,6 +5,7 @@
 //! default for formats it has no hand-written code for.
 
 mod decode;
+mod encode;
 pub(crate) mod grids;
 pub mod iq1_m;
 pub mod iq1_s;
@@ -30,6 +31,7 @@ pub mod tq1_0;
 pub mod tq2_0;
 
 pub use decode::{decode_groups, dequantize_row};
+pub use encode::{encode_row, encodes};
 use std::fmt;
 
 /// Weights per group: the unit in which every format decodes and in which activations are quantized.

@@ -56,6 +56,13 @@ impl NewFile {
         Ok(NewFile { path: path.to_owned(), file: BufWriter::new(file.map_err(failed)?), part })
     }
 
+    /// Looks at what has been written before it gets its name; not at a pipe's or a device's.
+    pub(super) fn check(&mut self, check: impl FnOnce(&Path) -> Result<(), CliError>) -> Result<(), CliError> {
+        let failed = |e: io::Error| CliError::failure(format!("cannot write {}: {e}", self.path.display()));
+        self.file.flush().map_err(failed)?;
+        self.part.as_deref().map_or(Ok(()), check)
+    }
+
     /// Gives the file its name.
     pub(super) fn finish(mut self) -> Result<(), CliError> {
         let done = self.file.flush().and_then(|()| match &self.part {

@@ -14,6 +14,7 @@
 pub mod bench;
 pub mod chat;
 mod conversation;
+pub mod convert;
 pub mod cpu;
 mod engine;
 pub mod error;
@@ -88,6 +89,9 @@ enum Verb {
     /// Measure how many threads are best for a model on this machine, and remember it
     #[command(after_help = examples(tune::EXAMPLES))]
     Tune(tune::Args),
+    /// Make a GGUF file of a Hugging Face checkpoint
+    #[command(after_help = [examples(convert::EXAMPLES), section("Families", &convert::families())].join("\n\n"))]
+    Convert(convert::Args),
     /// Fetch a model ahead of time
     #[command(after_help = examples(pull::EXAMPLES))]
     Pull(pull::Args),
@@ -115,6 +119,7 @@ fn dispatch(verb: Verb, verbosity: Verbosity) -> Result<(), CliError> {
         Verb::Perplexity(args) => perplexity::run(&args, verbosity),
         Verb::Bench(args) => bench::run(&args, verbosity),
         Verb::Tune(args) => tune::run(&args, verbosity),
+        Verb::Convert(args) => convert::run(&args, verbosity),
         Verb::Pull(args) => pull::run(&args, verbosity),
         Verb::List(args) => list::run(&args, verbosity),
         Verb::Rm(args) => rm::run(&args, verbosity),

@@ -31,11 +31,11 @@ static CODE: AtomicI32 = AtomicI32::new(3);
 
 /// Keeps a mapping in the table.
 #[derive(Debug)]
-pub(super) struct Registration(Option<usize>);
+pub(crate) struct Registration(Option<usize>);
 
 impl Registration {
     /// Enters a mapping. When the table is full, nothing is entered.
-    pub(super) fn new(bytes: &[u8], path: &Path) -> Registration {
+    pub(crate) fn new(bytes: &[u8], path: &Path) -> Registration {
         let free = TABLE.iter().position(|slot| {
             slot.start.compare_exchange(0, RESERVED, Ordering::AcqRel, Ordering::Relaxed).is_ok()
         });
