@@ -1,0 +1,285 @@
+//! `kinglet convert`, on checkpoints made from the fixtures: the same tensors, the same model, the oracle's logits; and what is wrong
+//! with a checkpoint in one line, without an output file.
+
+mod checkpoint;
+mod support;
+
+use checkpoint::{Family, Undo, fixture};
+use kinglet::decoder::{Session, SessionOptions, Want};
+use kinglet::gguf::Gguf;
+use kinglet::model::Model;
+use kinglet::team::Team;
+use kinglet_kernels::{Kernels, KvType};
+use serde_json::{Value, json};
+use std::path::Path;
+use std::process::Output;
+use support::{Folder, own_program};
+
+fn convert(from: &Path, to: &Path, more: &[&str]) -> Output {
+    let mut command = own_program(env!("CARGO_BIN_EXE_kinglet").as_ref());
+    command.arg("convert").arg(from).arg("-o").arg(to).args(more);
+    command.output().unwrap()
+}
+
+fn number(gguf: &Gguf, key: &str) -> Option<Value> {
+    let arch = gguf.string("general.architecture").unwrap().unwrap();
+    let key = format!("{arch}.{key}");
+    match gguf.uints(&key) {
+        Ok(None) => None,
+        Ok(Some(all)) if all.len() == 1 => Some(json!(all[0])),
+        Ok(Some(all)) => Some(json!(all)),
+        Err(_) => Some(json!(gguf.float(&key).unwrap().unwrap())),
+    }
+}
+
+/// `config.json` with the sizes that most families call the same, and `more`.
+fn config(gguf: &Gguf, class: &str, more: Value) -> Value {
+    let mut config = json!({"architectures": [class], "tie_word_embeddings": gguf.tensor("output.weight").is_none()});
+    let map = config.as_object_mut().unwrap();
+    for (name, key) in [
+        ("hidden_size", "embedding_length"),
+        ("num_hidden_layers", "block_count"),
+        ("intermediate_size", "feed_forward_length"),
+        ("num_attention_heads", "attention.head_count"),
+        ("num_key_value_heads", "attention.head_count_kv"),
+        ("max_position_embeddings", "context_length"),
+        ("head_dim", "attention.key_length"),
+        ("rms_norm_eps", "attention.layer_norm_rms_epsilon"),
+        ("layer_norm_eps", "attention.layer_norm_epsilon"),
+        ("rope_theta", "rope.freq_base"),
+        ("sliding_window", "attention.sliding_window"),
+    ] {
+        if let Some(value) = number(gguf, key) {
+            map.insert(name.to_owned(), value);
+        }
+    }
+    map.extend(more.as_object().unwrap().clone());
+    config
+}
+
+/// Every family that can be converted: fixture, names, configuration.
+#[rustfmt::skip]
+fn cases() -> Vec<(&'static str, Family, Value)> {
+    let open = |name: &str| Gguf::open(&fixture(name).join("model.gguf")).unwrap();
+    let mut all = Vec::new();
+    let mut case = |name, family: &dyn Fn(usize, usize) -> Family, class, more: Value| {
+        let gguf = open(name);
+        let heads = |key| number(&gguf, key).and_then(|n| n.as_u64()).unwrap_or(0) as usize;
+        let (q, k) = (heads("attention.head_count"), heads("attention.head_count_kv"));
+        all.push((name, family(q, if k == 0 { q } else { k }), config(&gguf, class, more)));
+    };
+    let interleaved = |q, k| checkpoint::llama(Undo::Interleave(q), Undo::Interleave(k));
+    let plain = |_, _| checkpoint::llama(Undo::Nothing, Undo::Nothing);
+    let pairs = |most: f64, n: usize| (0..n).map(|i| 1.0 + (most - 1.0) * i as f64 / (n - 1) as f64).collect::<Vec<_>>();
+    let llama3 = json!({"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 64});
+    let long = |n| json!({"type": "longrope", "short_factor": pairs(1.5, n), "long_factor": pairs(8.0, n), "attention_factor": 1.25});
+    case("llama-tinyllama", &interleaved, "LlamaForCausalLM", json!({}));
+    case("llama-mobilellama-oldkeys", &interleaved, "LlamaForCausalLM", json!({}));
+    case("llama31", &interleaved, "LlamaForCausalLM", json!({"rope_scaling": llama3}));
+    case("qwen2-tied", &plain, "Qwen2ForCausalLM", json!({}));
+    case("qwen2-yarn", &plain, "Qwen2ForCausalLM", json!({"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0,
+        "original_max_position_embeddings": 32}}));
+    case("tiny-qwen3", &plain, "Qwen3ForCausalLM", json!({}));
+    case("tiny-minicpm", &interleaved, "MiniCPMForCausalLM", json!({"scale_emb": 12, "scale_depth": 1.4, "dim_model_base": 16}));
+    let phi3 = |_, _| checkpoint::phi3();
+    case("tiny-phi3-window", &phi3, "Phi3ForCausalLM", json!({"rope_scaling": long(4), "original_max_position_embeddings": 32}));
+    case("tiny-phi3-long", &phi3, "Phi3ForCausalLM", json!({"rope_scaling": long(3), "original_max_position_embeddings": 32,
+        "partial_rotary_factor": 0.75, "sliding_window": null}));
+    let gemma = |_, _| checkpoint::gemma();
+    case("tiny-gemma2", &gemma, "Gemma2ForCausalLM", json!({"attn_logit_softcapping": 2.0, "final_logit_softcapping": 3.0,
+        "query_pre_attn_scalar": 16, "hidden_activation": "gelu_pytorch_tanh"}));
+    case("tiny-gemma3", &gemma, "Gemma3ForCausalLM", json!({"query_pre_attn_scalar": 8, "sliding_window_pattern": 6,
+        "rope_local_base_freq": 10000.0, "rope_scaling": {"rope_type": "linear", "factor": 4.0}}));
+    case("gemma3-1b-style", &gemma, "Gemma3ForCausalLM", json!({"query_pre_attn_scalar": 48, "rope_parameters": {
+        "full_attention": {"rope_type": "default", "rope_theta": 1e6}, "sliding_attention": {"rope_type": "default", "rope_theta": 1e4}}}));
+    let neox = |q, _| checkpoint::gptneox(q);
+    let part = json!({"rotary_pct": 0.5, "hidden_act": "gelu"});
+    case("tiny-gptneox", &neox, "GPTNeoXForCausalLM", part.clone());
+    let serial = json!({"rotary_pct": 0.5, "hidden_act": "gelu", "use_parallel_residual": false});
+    case("tiny-gptneox-serial", &neox, "GPTNeoXForCausalLM", serial);
+    for (name, activation) in [("tiny-gpt2", "gelu_new"), ("tiny-gpt2-erf", "gelu")] {
+        case(name, &|_, _| checkpoint::gpt2(), "GPT2LMHeadModel", json!({"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64,
+            "n_inner": 64, "layer_norm_epsilon": 1e-5, "activation_function": activation}));
+    }
+    let stablelm = |_, _| checkpoint::stablelm();
+    case("tiny-stablelm", &stablelm, "StableLmForCausalLM", json!({"partial_rotary_factor": 0.5}));
+    case("tiny-stablelm-12b", &stablelm, "StableLmForCausalLM", json!({"partial_rotary_factor": 0.5, "use_parallel_residual": true,
+        "qk_layernorm": true}));
+    // No key of OpenELM has the norm's epsilon: it is always 1e-6, and the fixture's 1e-5.
+    case("tiny-openelm", &|_, _| checkpoint::openelm(), "OpenELMForCausalLM", json!({"num_transformer_layers": 3, "model_dim": 32,
+        "head_dim": 16, "max_context_length": 64, "num_query_heads": [3, 4, 6], "num_kv_heads": [1, 2, 2], "ffn_with_glu": true,
+        "normalization_layer_name": "rms_norm", "activation_fn_name": "swish", "share_input_output_layers": true}));
+    case("tiny-dclm", &|_, _| checkpoint::dclm(), "OpenLMModel", json!({"params_args_dict": {"hidden_dim": 32, "n_layers": 2,
+        "n_heads": 4, "seq_len": 64, "model_norm": "gain_only_lp_layer_norm", "ffn_type": "swiglu_torch", "weight_tying": false}}));
+    all
+}
+
+/// The checkpoint of a case, in `folder`.
+fn checkpoint_of(folder: &Path, (name, family, config): &(&str, Family, Value), shards: bool) -> Gguf {
+    let gguf = Gguf::open(&fixture(name).join("model.gguf")).unwrap();
+    let layers = number(&gguf, "block_count").unwrap().as_u64().unwrap() as usize;
+    checkpoint::write(folder, config, &checkpoint::tensors(&gguf, family, layers), shards);
+    gguf
+}
+
+fn logits(gguf: &Gguf, dir: &Path) -> (Vec<f32>, Vec<f32>) {
+    let model = Model::new(gguf).unwrap();
+    let json = |name: &str| -> Value { serde_json::from_slice(&std::fs::read(dir.join(name)).unwrap()).unwrap() };
+    let defaults = SessionOptions::for_model(&model);
+    let n_ctx = json("case.json")["n_ctx"].as_u64().map_or(defaults.n_ctx, |n| n as usize);
+    let options = SessionOptions { n_ctx, kv: KvType::F32, ..defaults };
+    let tokens: Vec<u32> = serde_json::from_value(json("tokens.json")).unwrap();
+    let mut session = Session::new(&model, Kernels::detect().unwrap(), options).unwrap();
+    let mut logits = Vec::new();
+    let sink = |_: usize, row: &[f32]| logits.extend_from_slice(row);
+    session.eval_with(&Team::new(1).unwrap(), &tokens, Want::From(0), sink).unwrap();
+    let expected = std::fs::read(dir.join("logits.f32")).unwrap();
+    (logits, expected.chunks(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect())
+}
+
+#[test]
+fn every_family_becomes_the_model_it_was() {
+    let folder = Folder::new("convert-families");
+    for (i, case) in cases().iter().enumerate() {
+        let name = case.0;
+        let (from, to) = (folder.join(name), folder.join(&format!("{name}.gguf")));
+        let original = checkpoint_of(&from, case, i % 2 == 0);
+        let out = convert(&from, &to, &["--type", "f32", "--tokenizer", "none"]);
+        assert!(out.status.success(), "{name}: {}", String::from_utf8_lossy(&out.stderr));
+        let gguf = Gguf::open(&to).unwrap();
+        let mut names: Vec<&str> = gguf.tensors().iter().map(|t| &t.name[..]).collect();
+        let mut wanted: Vec<&str> = original.tensors().iter().map(|t| &t.name[..]).collect();
+        names.sort_unstable();
+        wanted.sort_unstable();
+        assert_eq!(names, wanted, "{name}");
+        for tensor in original.tensors() {
+            let (a, b) = (checkpoint::values(&gguf, &tensor.name), checkpoint::values(&original, &tensor.name));
+            let ((shape_a, a), (shape_b, b)) = (a.unwrap(), b.unwrap());
+            assert_eq!(shape_a, shape_b, "{name}: {}", tensor.name);
+            // Factors are computed; all else is only moved.
+            let slack = if tensor.name.starts_with("rope_") { 1e-6 } else { 0.0 };
+            let near = |(a, b): (&f32, &f32)| (a - b).abs() <= slack * b.abs();
+            assert!(a.iter().zip(&b).all(near), "{name}: {} differs", tensor.name);
+        }
+        let ((a, expected), eps) = (logits(&gguf, &fixture(name)), if name == "tiny-openelm" { 1e-3 } else { 2e-5 });
+        let largest = expected.iter().fold(0.0f32, |m, x| m.max(x.abs()));
+        let furthest = a.iter().zip(&expected).fold(0.0f32, |m, (a, b)| m.max((a - b).abs()));
+        assert!(a.len() == expected.len() && furthest <= eps * largest, "{name}: {furthest} of {largest}");
+    }
+}
+
+#[test]
+fn each_type_is_written_as_it_says() {
+    let folder = Folder::new("convert-types");
+    let case = cases().swap_remove(0);
+    let from = folder.join("checkpoint");
+    let original = checkpoint_of(&from, &case, true);
+    let (exact, _) = logits(&original, &fixture(case.0));
+    let std = (exact.iter().map(|x| x * x).sum::<f32>() / exact.len() as f32).sqrt();
+    // Rounding of weights, relative to the logits; wider types are nearer.
+    for (name, kind, limit) in [("F32", "F32", 1e-6), ("F16", "F16", 2e-3), ("BF16", "BF16", 2e-2), ("Q8_0", "Q8_0", 6e-2)] {
+        let to = folder.join(&format!("{name}.gguf"));
+        let out = convert(&from, &to, &["--type", name, "--tokenizer", "none"]);
+        assert!(out.status.success(), "{name}: {}", String::from_utf8_lossy(&out.stderr));
+        let gguf = Gguf::open(&to).unwrap();
+        let format = |t: &str| gguf.tensor(t).unwrap().format.unwrap().to_string();
+        assert_eq!((format("blk.0.attn_q.weight"), format("blk.1.attn_norm.weight")), (kind.to_owned(), "F32".to_owned()));
+        assert_eq!(format("token_embd.weight"), kind);
+        let (got, _) = logits(&gguf, &fixture(case.0));
+        let rms = (got.iter().zip(&exact).map(|(a, b)| (a - b) * (a - b)).sum::<f32>() / exact.len() as f32).sqrt();
+        assert!(rms <= limit * std && (name == "F32" || rms > 0.0), "{name}: {rms} of {std}");
+    }
+}
+
+/// Converts a checkpoint that `damage` has changed: one line that has all of `want`, the code of bad input, and no file.
+#[track_caller]
+fn refuses(name: &str, want: &[&str], damage: impl FnOnce(&Path)) {
+    let folder = Folder::new(&format!("convert-bad-{name}"));
+    let (from, to) = (folder.join("checkpoint"), folder.join("out.gguf"));
+    checkpoint_of(&from, &cases().swap_remove(0), true);
+    damage(&from);
+    let out = convert(&from, &to, &["--tokenizer", "none"]);
+    let said = String::from_utf8(out.stderr).unwrap();
+    assert_eq!(out.status.code(), Some(3), "{said}");
+    assert!(said.lines().count() == 1 && want.iter().all(|w| said.contains(w)), "{said}");
+    assert_eq!(support::files(to.parent().unwrap()).iter().filter(|f| f.contains("out.gguf")).count(), 0);
+}
+
+const SHARD: &str = "model-00002-of-00002.safetensors";
+
+fn edit(file: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+    let mut bytes = std::fs::read(file).unwrap();
+    change(&mut bytes);
+    std::fs::write(file, bytes).unwrap();
+}
+
+fn edit_json(file: &Path, change: impl FnOnce(&mut Value)) {
+    let mut json = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    change(&mut json);
+    std::fs::write(file, json.to_string()).unwrap();
+}
+
+#[test]
+fn damaged_shards() {
+    refuses("short", &[SHARD, "cut short"], |d| edit(&d.join(SHARD), |b| b.truncate(b.len() - 1)));
+    refuses("no-header", &[SHARD, "cut short"], |d| edit(&d.join(SHARD), |b| b.truncate(20)));
+    refuses("empty", &[SHARD, "0 bytes"], |d| edit(&d.join(SHARD), Vec::clear));
+    let huge = |n: u64| move |b: &mut Vec<u8>| b[..8].copy_from_slice(&n.to_le_bytes());
+    refuses("huge", &[SHARD, "header"], |d| edit(&d.join(SHARD), huge(u64::MAX)));
+    refuses("large", &[SHARD, "header"], |d| edit(&d.join(SHARD), huge(90_000_000)));
+    refuses("missing-shard", &[SHARD, "missing"], |d| std::fs::remove_file(d.join(SHARD)).unwrap());
+    let header = |text: &'static str| {
+        move |b: &mut Vec<u8>| *b = [&(text.len() as u64).to_le_bytes()[..], text.as_bytes(), &[0; 8]].concat()
+    };
+    for (name, text, want) in [
+        ("shape", r#"{"a":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,4]}}"#, "shape"),
+        ("backwards", r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[4,0]}}"#, "ends before it begins"),
+        ("outside", r#"{"a":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}}"#, "cut short"),
+        ("overlap", r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F16","shape":[2],"data_offsets":[2,6]}}"#, "overlap"),
+        ("no-json", "{nothing}", "not JSON"),
+    ] {
+        refuses(name, &[SHARD, want], |d| edit(&d.join(SHARD), header(text)));
+    }
+}
+
+#[test]
+fn checkpoints_that_are_not_what_they_say() {
+    let index = "model.safetensors.index.json";
+    let layers = |n: u64| move |c: &mut Value| c["num_hidden_layers"] = json!(n);
+    refuses("tensor", &["model.layers.2.", "missing"], |d| edit_json(&d.join("config.json"), layers(3)));
+    refuses("unused", &["model.layers.1.", "no place"], |d| edit_json(&d.join("config.json"), layers(1)));
+    refuses("heads", &["q_proj", "heads"], |d| {
+        edit_json(&d.join("config.json"), |c| c["head_dim"] = json!(1000));
+    });
+    refuses("width", &["do not go together", "ffn_up"], |d| {
+        edit_json(&d.join("config.json"), |c| c["intermediate_size"] = json!(97));
+    });
+    refuses("class", &["FooForCausalLM", "LlamaForCausalLM", "OpenELMForCausalLM"], |d| {
+        edit_json(&d.join("config.json"), |c| c["architectures"] = json!(["FooForCausalLM"]));
+    });
+    refuses("rope", &["dynamic", "longrope"], |d| {
+        edit_json(&d.join("config.json"), |c| c["rope_scaling"] = json!({"type": "dynamic", "factor": 2.0}));
+    });
+    refuses("quantized", &["quantization_config"], |d| {
+        edit_json(&d.join("config.json"), |c| c["quantization_config"] = json!({"bits": 4}));
+    });
+    refuses("elsewhere", &[index, "../x.safetensors"], |d| {
+        edit_json(&d.join(index), |c| c["weight_map"]["model.norm.weight"] = json!("../x.safetensors"));
+    });
+    refuses("no-config", &["config.json"], |d| std::fs::remove_file(d.join("config.json")).unwrap());
+    refuses("pickle", &["pickle", "safetensors"], |d| {
+        for file in support::files(d).iter().filter(|f| f.contains("safetensors")) {
+            std::fs::remove_file(d.join(file)).unwrap();
+        }
+        std::fs::write(d.join("pytorch_model.bin"), "x").unwrap();
+    });
+    refuses("nan", &["model.norm.weight", "NaN"], |d| {
+        edit(&d.join("model-00001-of-00002.safetensors"), |b| {
+            let n = u64::from_le_bytes(b[..8].try_into().unwrap()) as usize;
+            let header: Value = serde_json::from_slice(&b[8..8 + n]).unwrap();
+            let at = header["model.norm.weight"]["data_offsets"][0].as_u64().unwrap() as usize;
+            b[8 + n + at..][..4].copy_from_slice(&f32::NAN.to_le_bytes());
+        });
+    });
+}
