@@ -34,7 +34,8 @@ fn number(gguf: &Gguf, key: &str) -> Option<Value> {
 
 /// `config.json` with the sizes that most families call the same, and `more`.
 fn config(gguf: &Gguf, class: &str, more: Value) -> Value {
-    let mut config = json!({"architectures": [class], "tie_word_embeddings": gguf.tensor("output.weight").is_none()});
+    let mut config =
+        json!({"architectures": [class], "tie_word_embeddings": gguf.tensor("output.weight").is_none()});
     let map = config.as_object_mut().unwrap();
     for (name, key) in [
         ("hidden_size", "embedding_length"),
@@ -125,7 +126,8 @@ fn checkpoint_of(folder: &Path, (name, family, config): &(&str, Family, Value), 
 
 fn logits(gguf: &Gguf, dir: &Path) -> (Vec<f32>, Vec<f32>) {
     let model = Model::new(gguf).unwrap();
-    let json = |name: &str| -> Value { serde_json::from_slice(&std::fs::read(dir.join(name)).unwrap()).unwrap() };
+    let json =
+        |name: &str| -> Value { serde_json::from_slice(&std::fs::read(dir.join(name)).unwrap()).unwrap() };
     let defaults = SessionOptions::for_model(&model);
     let n_ctx = json("case.json")["n_ctx"].as_u64().map_or(defaults.n_ctx, |n| n as usize);
     let options = SessionOptions { n_ctx, kv: KvType::F32, ..defaults };
@@ -154,7 +156,8 @@ fn every_family_becomes_the_model_it_was() {
         wanted.sort_unstable();
         assert_eq!(names, wanted, "{name}");
         for tensor in original.tensors() {
-            let (a, b) = (checkpoint::values(&gguf, &tensor.name), checkpoint::values(&original, &tensor.name));
+            let (a, b) =
+                (checkpoint::values(&gguf, &tensor.name), checkpoint::values(&original, &tensor.name));
             let ((shape_a, a), (shape_b, b)) = (a.unwrap(), b.unwrap());
             assert_eq!(shape_a, shape_b, "{name}: {}", tensor.name);
             // Factors are computed; all else is only moved.
@@ -162,7 +165,8 @@ fn every_family_becomes_the_model_it_was() {
             let near = |(a, b): (&f32, &f32)| (a - b).abs() <= slack * b.abs();
             assert!(a.iter().zip(&b).all(near), "{name}: {} differs", tensor.name);
         }
-        let ((a, expected), eps) = (logits(&gguf, &fixture(name)), if name == "tiny-openelm" { 1e-3 } else { 2e-5 });
+        let ((a, expected), eps) =
+            (logits(&gguf, &fixture(name)), if name == "tiny-openelm" { 1e-3 } else { 2e-5 });
         let largest = expected.iter().fold(0.0f32, |m, x| m.max(x.abs()));
         let furthest = a.iter().zip(&expected).fold(0.0f32, |m, (a, b)| m.max((a - b).abs()));
         assert!(a.len() == expected.len() && furthest <= eps * largest, "{name}: {furthest} of {largest}");
@@ -178,16 +182,22 @@ fn each_type_is_written_as_it_says() {
     let (exact, _) = logits(&original, &fixture(case.0));
     let std = (exact.iter().map(|x| x * x).sum::<f32>() / exact.len() as f32).sqrt();
     // Rounding of weights, relative to the logits; wider types are nearer.
-    for (name, kind, limit) in [("F32", "F32", 1e-6), ("F16", "F16", 2e-3), ("BF16", "BF16", 2e-2), ("Q8_0", "Q8_0", 6e-2)] {
+    for (name, kind, limit) in
+        [("F32", "F32", 1e-6), ("F16", "F16", 2e-3), ("BF16", "BF16", 2e-2), ("Q8_0", "Q8_0", 6e-2)]
+    {
         let to = folder.join(&format!("{name}.gguf"));
         let out = convert(&from, &to, &["--type", name, "--tokenizer", "none"]);
         assert!(out.status.success(), "{name}: {}", String::from_utf8_lossy(&out.stderr));
         let gguf = Gguf::open(&to).unwrap();
         let format = |t: &str| gguf.tensor(t).unwrap().format.unwrap().to_string();
-        assert_eq!((format("blk.0.attn_q.weight"), format("blk.1.attn_norm.weight")), (kind.to_owned(), "F32".to_owned()));
+        assert_eq!(
+            (format("blk.0.attn_q.weight"), format("blk.1.attn_norm.weight")),
+            (kind.to_owned(), "F32".to_owned())
+        );
         assert_eq!(format("token_embd.weight"), kind);
         let (got, _) = logits(&gguf, &fixture(case.0));
-        let rms = (got.iter().zip(&exact).map(|(a, b)| (a - b) * (a - b)).sum::<f32>() / exact.len() as f32).sqrt();
+        let rms =
+            (got.iter().zip(&exact).map(|(a, b)| (a - b) * (a - b)).sum::<f32>() / exact.len() as f32).sqrt();
         assert!(rms <= limit * std && (name == "F32" || rms > 0.0), "{name}: {rms} of {std}");
     }
 }
@@ -230,13 +240,19 @@ fn damaged_shards() {
     refuses("large", &[SHARD, "header"], |d| edit(&d.join(SHARD), huge(90_000_000)));
     refuses("missing-shard", &[SHARD, "missing"], |d| std::fs::remove_file(d.join(SHARD)).unwrap());
     let header = |text: &'static str| {
-        move |b: &mut Vec<u8>| *b = [&(text.len() as u64).to_le_bytes()[..], text.as_bytes(), &[0; 8]].concat()
+        move |b: &mut Vec<u8>| {
+            *b = [&(text.len() as u64).to_le_bytes()[..], text.as_bytes(), &[0; 8]].concat()
+        }
     };
     for (name, text, want) in [
         ("shape", r#"{"a":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,4]}}"#, "shape"),
         ("backwards", r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[4,0]}}"#, "ends before it begins"),
         ("outside", r#"{"a":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}}"#, "cut short"),
-        ("overlap", r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F16","shape":[2],"data_offsets":[2,6]}}"#, "overlap"),
+        (
+            "overlap",
+            r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F16","shape":[2],"data_offsets":[2,6]}}"#,
+            "overlap",
+        ),
         ("no-json", "{nothing}", "not JSON"),
     ] {
         refuses(name, &[SHARD, want], |d| edit(&d.join(SHARD), header(text)));

@@ -62,10 +62,11 @@ pub fn run(args: &Args, verbosity: Verbosity) -> Result<(), CliError> {
     };
     let mut file = NewFile::create(&args.out)?;
     let progress = progress(verbosity);
-    let summary = convert::convert(&args.from, &options, &mut file, progress.as_ref()).map_err(|e| match e {
-        ConvertError::Input(what) => CliError::input(what),
-        ConvertError::Write(e) => CliError::failure(format!("cannot write {}: {e}", args.out.display())),
-    })?;
+    let summary =
+        convert::convert(&args.from, &options, &mut file, progress.as_ref()).map_err(|e| match e {
+            ConvertError::Input(what) => CliError::input(what),
+            ConvertError::Write(e) => CliError::failure(format!("cannot write {}: {e}", args.out.display())),
+        })?;
     file.check(check)?;
     file.finish()?;
     if !verbosity.quiet {

@@ -57,7 +57,10 @@ impl NewFile {
     }
 
     /// Looks at what has been written before it gets its name; not at a pipe's or a device's.
-    pub(super) fn check(&mut self, check: impl FnOnce(&Path) -> Result<(), CliError>) -> Result<(), CliError> {
+    pub(super) fn check(
+        &mut self,
+        check: impl FnOnce(&Path) -> Result<(), CliError>,
+    ) -> Result<(), CliError> {
         let failed = |e: io::Error| CliError::failure(format!("cannot write {}: {e}", self.path.display()));
         self.file.flush().map_err(failed)?;
         self.part.as_deref().map_or(Ok(()), check)

@@ -101,7 +101,9 @@ impl Checkpoint {
             // Only files beside the index: a checkpoint must not reach elsewhere.
             let plain = !file.contains(['/', '\\', '\0']) && file.ends_with(".safetensors");
             if !plain {
-                return Err(fail(format!("tensor `{tensor}` is in `{file}`, which is no safetensors file beside it")));
+                return Err(fail(format!(
+                    "tensor `{tensor}` is in `{file}`, which is no safetensors file beside it"
+                )));
             }
             files.entry(file).or_default().push(tensor);
         }
@@ -264,4 +266,3 @@ fn entry(value: &Value, shard: usize) -> Result<(Entry, usize, usize), String> {
     }
     Ok((Entry { shape, dtype, dtype_name, shard, start }, start, end))
 }
-

@@ -167,7 +167,8 @@ fn write(
                 || vec![0.0; cols],
                 |row, (i, encoded)| {
                     tensor.read_row(checkpoint, first + i, row);
-                    types::encode(*format, row, encoded).map_err(|what| format!("tensor `{}` {what}", tensor.name))
+                    types::encode(*format, row, encoded)
+                        .map_err(|what| format!("tensor `{}` {what}", tensor.name))
                 },
             )?;
             writer.data(&bytes)?;

@@ -55,12 +55,7 @@ pub(super) fn plan(p: &mut Plan<'_>) -> Result<()> {
         p.norm(&to("attn_q_norm"), &from("attention.q_norm"))?;
         p.norm(&to("attn_k_norm"), &from("attention.k_norm"))?;
         p.linear(&to("attn_output"), &from("attention.out_proj"), Order::Plain)?;
-        p.halves(
-            &to("ffn_gate.weight"),
-            &to("ffn_up.weight"),
-            &from("feed_forward.w12.weight"),
-            width,
-        )?;
+        p.halves(&to("ffn_gate.weight"), &to("ffn_up.weight"), &from("feed_forward.w12.weight"), width)?;
         p.linear(&to("ffn_down"), &from("feed_forward.w3"), Order::Plain)?;
     }
     p.norm("output_norm", &format!("{prefix}norm"))?;

@@ -77,7 +77,10 @@ pub(super) fn gemma3(p: &mut Plan<'_>) -> Result<()> {
     // Before transformers 5 the layers with a window have a base of their own and no stretching.
     let nested = c.get(&["rope_parameters"]).is_some();
     if nested && local.kind != "default" {
-        return c.fail(format_args!("the rotary embedding `{}` of layers with a window is not supported", local.kind));
+        return c.fail(format_args!(
+            "the rotary embedding `{}` of layers with a window is not supported",
+            local.kind
+        ));
     }
     p.float("rope.freq_base_swa", local.theta);
     let period = c.opt_size(&["sliding_window_pattern", "_sliding_window_pattern"])?.unwrap_or(6);

@@ -65,7 +65,8 @@ pub(super) fn find(config: &Config) -> Result<&'static Family> {
         };
     };
     if config.get(&["quantization_config"]).is_some() {
-        return config.fail("the checkpoint is quantized (`quantization_config`); convert the one it was made from");
+        return config
+            .fail("the checkpoint is quantized (`quantization_config`); convert the one it was made from");
     }
     Ok(family)
 }

@@ -30,7 +30,9 @@ pub(super) fn plan(p: &mut Plan<'_>) -> Result<()> {
     let (queries, keys) = (heads("num_query_heads")?, heads("num_kv_heads")?);
     let mut widths = Vec::new();
     for i in 0..layers {
-        widths.push(p.shape(&format!("transformer.layers.{i}.ffn.proj_2.weight"))?.get(1).copied().unwrap_or(0));
+        widths.push(
+            p.shape(&format!("transformer.layers.{i}.ffn.proj_2.weight"))?.get(1).copied().unwrap_or(0),
+        );
     }
     p.number("block_count", layers)?;
     p.number("context_length", context)?;

@@ -28,7 +28,11 @@ pub(super) fn plan(p: &mut Plan<'_>) -> Result<()> {
             p.linear(&format!("blk.{i}.{name}"), &from(source), Order::Plain)?;
         }
         for (part, heads) in [("q", s.heads), ("k", s.kv_heads)] {
-            p.linear(&format!("blk.{i}.attn_{part}"), &from(&format!("self_attn.{part}_proj")), Order::Plain)?;
+            p.linear(
+                &format!("blk.{i}.attn_{part}"),
+                &from(&format!("self_attn.{part}_proj")),
+                Order::Plain,
+            )?;
             if normed {
                 let norms: Vec<String> = (0..heads)
                     .map(|h| from(&format!("self_attn.{part}_layernorm.norms.{h}.weight")))

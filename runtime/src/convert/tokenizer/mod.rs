@@ -76,7 +76,8 @@ pub(super) fn write(
     let settings = read_json_if_there(&folder.join("tokenizer_config.json"))?.unwrap_or_default();
     let all = read_json_if_there(&json)?;
     let mut vocabulary = if model.exists() {
-        sentencepiece::read(&read_bytes(&model, MAX_MODEL)?).map_err(|e| format!("{}: {e}", model.display()))?
+        sentencepiece::read(&read_bytes(&model, MAX_MODEL)?)
+            .map_err(|e| format!("{}: {e}", model.display()))?
     } else if let Some(all) = &all {
         spelled::read(all, pre).map_err(|e| format!("{}: {e}", json.display()))?
     } else {
@@ -86,7 +87,8 @@ pub(super) fn write(
         ));
     };
     let fail = |file: &str, what: String| format!("{}: {what}", folder.join(file).display());
-    add_tokens(&mut vocabulary, added_in_json(all.as_ref())?, vocab_size).map_err(|e| fail("tokenizer.json", e))?;
+    add_tokens(&mut vocabulary, added_in_json(all.as_ref())?, vocab_size)
+        .map_err(|e| fail("tokenizer.json", e))?;
     let added = read_json_if_there(&folder.join("added_tokens.json"))?;
     add_tokens(&mut vocabulary, added_in_map(added.as_ref())?, vocab_size)
         .map_err(|e| fail("added_tokens.json", e))?;
@@ -121,7 +123,8 @@ fn keys_of(
     // The embedding may have more rows than there are tokens.
     let padded: Vec<Token> = (0..vocab_size)
         .map(|i| {
-            let unused = || Token { text: format!("[PAD{i}]").into_bytes(), score: -1000.0, kind: kind::UNUSED };
+            let unused =
+                || Token { text: format!("[PAD{i}]").into_bytes(), score: -1000.0, kind: kind::UNUSED };
             v.tokens.get(i).cloned().flatten().unwrap_or_else(unused)
         })
         .collect();
@@ -130,7 +133,9 @@ fn keys_of(
         by_text.entry(&token.text).or_insert(id);
     }
     let mut ids: Vec<(&str, u32)> = Vec::new();
-    for (name, setting) in [("bos", "bos"), ("eos", "eos"), ("unknown", "unk"), ("padding", "pad"), ("eot", "eot")] {
+    for (name, setting) in
+        [("bos", "bos"), ("eos", "eos"), ("unknown", "unk"), ("padding", "pad"), ("eot", "eot")]
+    {
         let text = settings.special(&format!("{setting}_token"));
         let said = text.and_then(|t| by_text.get(t.as_bytes()).copied());
         let own = v.ids.iter().find(|(n, _)| *n == name).map(|(_, id)| *id);
@@ -192,7 +197,8 @@ fn added_in_settings(settings: &Json) -> Result<Vec<Added>, String> {
         let text = t.get("content").and_then(Json::as_str)?.to_owned();
         Some((id.parse().ok()?, text, t.get("special").and_then(Json::as_bool).unwrap_or(false)))
     };
-    let wrong = || "tokenizer_config.json: key `added_tokens_decoder` has an entry without id or content".to_owned();
+    let wrong =
+        || "tokenizer_config.json: key `added_tokens_decoder` has an entry without id or content".to_owned();
     map.into_iter().flatten().map(|(id, t)| one(id, t).ok_or_else(wrong)).collect()
 }
 
@@ -200,7 +206,9 @@ fn add_tokens(v: &mut Vocabulary, added: Vec<Added>, vocab_size: usize) -> Resul
     for (id, text, special) in added {
         let fits = usize::try_from(id).ok().filter(|id| *id < vocab_size);
         let Some(at) = fits else {
-            return Err(format!("the added token `{text}` has the number {id}, and the embedding {vocab_size} rows"));
+            return Err(format!(
+                "the added token `{text}` has the number {id}, and the embedding {vocab_size} rows"
+            ));
         };
         let old = v.tokens.get(at).cloned().flatten();
         let kind = match &old {

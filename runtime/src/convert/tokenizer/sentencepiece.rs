@@ -99,7 +99,9 @@ pub(super) fn read(data: &[u8]) -> Result<Vocabulary, String> {
         return Err("it has no tokens; it is not a SentencePiece model".to_owned());
     }
     if model_type != BPE {
-        return Err("it is not byte-pair encoding (`model_type`), which is the one that is supported".to_owned());
+        return Err(
+            "it is not byte-pair encoding (`model_type`), which is the one that is supported".to_owned()
+        );
     }
     let named = [("unknown", unknown), ("bos", bos), ("eos", eos), ("padding", padding)];
     let ids = named.into_iter().filter_map(|(n, id)| Some((n, u32::try_from(id).ok()?))).collect();
@@ -127,7 +129,9 @@ mod tests {
 
     #[test]
     fn damaged_models_are_errors() {
-        for bad in [&b""[..], b"\x0a", b"\x0a\x05ab", b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", b"{\"a\":1}"] {
+        for bad in
+            [&b""[..], b"\x0a", b"\x0a\x05ab", b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", b"{\"a\":1}"]
+        {
             assert!(read(bad).is_err(), "{bad:?}");
         }
         // One token "a" with a score and a kind; byte-pair encoding without a space before the text.

@@ -16,7 +16,8 @@ pub(super) fn read(json: &Json, pre: Option<&str>) -> Result<Vocabulary, String>
     if name != "BPE" {
         return Err(format!("the model `{name}` is not supported; byte-pair encoding (BPE) is"));
     }
-    let vocab = model.get("vocab").and_then(Json::as_object).ok_or("key `model.vocab` is missing or no object")?;
+    let vocab =
+        model.get("vocab").and_then(Json::as_object).ok_or("key `model.vocab` is missing or no object")?;
     let merges = merges(model)?;
     let byte_fallback = model.get("byte_fallback").and_then(Json::as_bool).unwrap_or(false);
     let unknown = model.get("unk_token").and_then(Json::as_str);
@@ -30,7 +31,8 @@ pub(super) fn read(json: &Json, pre: Option<&str>) -> Result<Vocabulary, String>
     };
     let scores = if byte_fallback { scores(&merges) } else { HashMap::new() };
     for (text, id) in vocab {
-        let id = id.as_u64().filter(|id| *id < MAX_ID).ok_or_else(|| format!("token `{text}` has no number"))?;
+        let id =
+            id.as_u64().filter(|id| *id < MAX_ID).ok_or_else(|| format!("token `{text}` has no number"))?;
         let is_unknown = byte_fallback && unknown == Some(text);
         let byte = byte_fallback && text.len() == 6 && text.starts_with("<0x") && text.ends_with('>');
         let kind = match (is_unknown, byte) {
@@ -42,7 +44,8 @@ pub(super) fn read(json: &Json, pre: Option<&str>) -> Result<Vocabulary, String>
             v.ids.push(("unknown", id as u32));
         }
         // What no merge makes never comes from one, so its score does not matter.
-        let score = if kind == kind::NORMAL { scores.get(text.as_str()).copied().unwrap_or(-1e6) } else { 0.0 };
+        let score =
+            if kind == kind::NORMAL { scores.get(text.as_str()).copied().unwrap_or(-1e6) } else { 0.0 };
         v.set(id as usize, Token { text: text.as_bytes().to_vec(), score, kind });
     }
     if byte_fallback {
@@ -59,7 +62,8 @@ pub(super) fn read(json: &Json, pre: Option<&str>) -> Result<Vocabulary, String>
 
 /// Merges, in either spelling: `"a b"` or `["a", "b"]`.
 fn merges(model: &Json) -> Result<Vec<(&str, &str)>, String> {
-    let list = model.get("merges").and_then(Json::as_array).ok_or("key `model.merges` is missing or no array")?;
+    let list =
+        model.get("merges").and_then(Json::as_array).ok_or("key `model.merges` is missing or no array")?;
     let wrong = || "key `model.merges` has an entry that is no pair".to_owned();
     list.iter().map(|m| pair(m).ok_or_else(wrong)).collect()
 }
