@@ -290,7 +290,7 @@ fn checkpoints_that_are_not_what_they_say() {
         }
         std::fs::write(d.join("pytorch_model.bin"), "x").unwrap();
     });
-    refuses("nan", &["model.norm.weight", "NaN"], |d| {
+    refuses("nan", &["output_norm.weight", "NaN"], |d| {
         edit(&d.join("model-00001-of-00002.safetensors"), |b| {
             let n = u64::from_le_bytes(b[..8].try_into().unwrap()) as usize;
             let header: Value = serde_json::from_slice(&b[8..8 + n]).unwrap();

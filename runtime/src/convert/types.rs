@@ -70,7 +70,7 @@ pub(super) fn choose(file_type: FileType, tensors: &[Tensor]) -> Result<Vec<Form
 /// When a value cannot be written.
 pub(super) fn encode(format: Format, row: &[f32], out: &mut [u8]) -> Result<(), String> {
     let limit = if format == Format::F16 { 65504.0 } else { f32::MAX };
-    if let Some(bad) = row.iter().find(|x| !(x.abs() <= limit)) {
+    if let Some(bad) = row.iter().find(|x| x.is_nan() || x.abs() > limit) {
         return Err(match bad.is_finite() {
             true => format!("holds {bad}, which F16 cannot; use BF16 or F32"),
             false => format!("holds {bad}; the checkpoint is damaged"),

@@ -51,27 +51,27 @@ fn undo(shape: &mut Vec<usize>, values: &mut Vec<f32>, undo: Undo) {
         values[to * cols..][..cols].copy_from_slice(&old[from * cols..][..cols]);
     };
     match undo {
-        Undo::Nothing | Undo::Unstack => {}
-        Undo::AddOne => values.iter_mut().for_each(|v| *v -= 1.0),
-        Undo::Interleave(heads) => {
+        Nothing | Unstack => {}
+        AddOne => values.iter_mut().for_each(|v| *v -= 1.0),
+        Interleave(heads) => {
             let half = rows / heads / 2;
             for (h, p, j) in cube(heads, 2, half) {
                 put((h * 2 + p) * half + j, (h * half + j) * 2 + p);
             }
         }
-        Undo::Fuse(heads) => {
+        Fuse(heads) => {
             let d = rows / heads / 3;
             for (h, part, i) in cube(heads, 3, d) {
                 put((h * 3 + part) * d + i, (part * heads + h) * d + i);
             }
         }
-        Undo::Transpose if shape.len() == 2 => {
+        Transpose if shape.len() == 2 => {
             for (r, c, _) in cube(rows, cols, 1) {
                 values[c * rows + r] = old[r * cols + c];
             }
             shape.reverse();
         }
-        Undo::Transpose => {}
+        Transpose => {}
     }
 }
 
@@ -85,11 +85,11 @@ pub fn tensors(gguf: &Gguf, family: &Family, n_layers: usize) -> Vec<Tensor> {
     let mut add = |from: &str, to: &str, how: Undo| {
         for end in ["weight", "bias"] {
             let Some((mut shape, mut v)) = values(gguf, &format!("{from}.{end}")) else { continue };
-            if how == Undo::AddOne && end == "bias" {
+            if how == AddOne && end == "bias" {
                 continue;
             }
             undo(&mut shape, &mut v, how);
-            if how == Undo::Unstack {
+            if how == Unstack {
                 for (h, row) in v.chunks(shape[1]).enumerate() {
                     let name = to.replace("{h}", &h.to_string());
                     all.push((format!("{name}.{end}"), vec![shape[1]], row.to_vec()));
