@@ -44,8 +44,8 @@ pub fn values(gguf: &Gguf, name: &str) -> Option<(Vec<usize>, Vec<f32>)> {
     Some((shape, floats.collect()))
 }
 
-fn undo(shape: &mut Vec<usize>, values: &mut Vec<f32>, undo: Undo) {
-    let (rows, old) = (shape[0], values.clone());
+fn undo(shape: &mut [usize], values: &mut [f32], undo: Undo) {
+    let (rows, old) = (shape[0], values.to_vec());
     let cols = values.len() / rows;
     let mut put = |to: usize, from: usize| {
         values[to * cols..][..cols].copy_from_slice(&old[from * cols..][..cols]);
