@@ -14,14 +14,16 @@
 //!
 //! With sub-scales the sums of both halves take their scales by `mul` and `mla`, and `scvtf` converts.
 
+use super::gemm::multiply;
+use super::gemv::{self, ROWS};
 use super::instructions::{copies, next_pair, vdotq_laneq_s32, vdotq_s32};
-use crate::aarch64::neon::columns::Column;
+use crate::aarch64::neon::columns::{Column, Side};
 use crate::aarch64::neon::dot::{Dot, to_float};
-use crate::aarch64::neon::gemm::{Pass, scales};
-use crate::aarch64::neon::load::each;
-use crate::aarch64::neon::tile::{Class, Codes, Tile};
+use crate::aarch64::neon::gemm::{Pass, scales, store};
+use crate::aarch64::neon::load::{each, narrow_f16, widen_f16};
+use crate::aarch64::neon::tile::{Class, Codes, MR, Tile, TileFormat};
 use crate::format::GROUP;
-use crate::matrix::QuantizedRows;
+use crate::matrix::{MatMut, Matrix, QuantizedRows};
 use std::arch::aarch64::*;
 
 /// ARMv8.2 dot products.
@@ -41,6 +43,17 @@ impl Dot for DotProd {
     unsafe fn sum(codes: Codes, tile: &Tile, x: &Column<'_>) -> float32x4_t {
         // SAFETY: the caller's.
         unsafe { sum(codes, tile, x) }
+    }
+
+    #[inline(always)]
+    unsafe fn gemv<F: TileFormat>(
+        w: &Matrix<'_>,
+        x: &QuantizedRows<'_>,
+        y: &mut MatMut<'_>,
+        side: *const Side,
+    ) -> usize {
+        // SAFETY: the caller's.
+        unsafe { blocks32::<F>(w, x, y, side) }
     }
 
     #[inline(always)]
@@ -102,6 +115,10 @@ impl Dot for DotProd {
                 }
                 step!(0 1 2 3);
             };
+            if R == 2 && N == 4 && x.k() > 0 {
+                // The same type, which generic code cannot say.
+                return std::mem::transmute_copy(&multiply::<C>([tiles[0], tiles[R - 1]], x, c0, side));
+            }
             chain::<Self, C, R, N>(tiles, x, c0, side, add, |_| {})
         }
     }
@@ -151,11 +168,45 @@ pub(crate) unsafe fn sum(codes: Codes, tile: &Tile, x: &Column<'_>) -> float32x4
     }
 }
 
-/// Sub-scales of a packed tile: first halves of all rows, then second halves.
+/// [`Dot::gemv`] of tiers with dot products, for formats with [`TileFormat::CODES32`].
+///
+/// # Safety
+/// The CPU has `dotprod`; the rest as for [`Dot::gemv`].
+#[inline(always)]
+pub(crate) unsafe fn blocks32<F: TileFormat>(
+    w: &Matrix<'_>,
+    x: &QuantizedRows<'_>,
+    y: &mut MatMut<'_>,
+    side: *const Side,
+) -> usize {
+    if F::CODES32.is_none() || x.k() == 0 {
+        return 0;
+    }
+    let row = |r: usize| w.data().as_ptr().wrapping_add(r * w.row_bytes());
+    let mut r0 = 0;
+    // 4 rows or less are left to the general loop.
+    while w.rows() - r0 > MR {
+        // Past the last row the last row is repeated and its results are not stored.
+        let rows = each!(8, i => row((r0 + i).min(w.rows() - 1)));
+        // SAFETY: the caller's; row r0 + MR exists.
+        unsafe {
+            let acc = gemv::gemv::<F>(rows, row(r0 + ROWS), x, side);
+            store(&[acc[0]], y, r0, 0);
+            store(&[acc[1]], y, r0 + MR, 0);
+        }
+        r0 = w.rows().min(r0 + ROWS);
+    }
+    r0
+}
+
+/// Sub-scales of a packed tile, see [`Tile::s`].
 #[inline(always)]
 pub(crate) fn split_halves(s: int16x8_t) -> int16x8_t {
     // SAFETY: NEON is part of the aarch64 baseline.
-    unsafe { vcombine_s16(vget_low_s16(vuzp1q_s16(s, s)), vget_low_s16(vuzp2q_s16(s, s))) }
+    unsafe {
+        let half = |s| narrow_f16(vcvtq_f32_s32(vmovl_s16(s)));
+        vcombine_s16(half(vget_low_s16(vuzp1q_s16(s, s))), half(vget_low_s16(vuzp2q_s16(s, s))))
+    }
 }
 
 /// [`Dot::multiply`] of tiers with dot products: `add` adds to the sums of half `h` of a group its products, given the 16
@@ -195,6 +246,7 @@ pub(crate) unsafe fn chain<D: Dot, C: Class, const R: usize, const N: usize>(
             for c in 0..N {
                 [low[c], high[c]] = next_pair(&mut q[c]);
             }
+            let mut isum = [[vdupq_n_f32(0.0); N]; R];
             let mut sums = begin();
             add(tile, 0, low, &mut sums);
             if sub_scales {
@@ -203,21 +255,27 @@ pub(crate) unsafe fn chain<D: Dot, C: Class, const R: usize, const N: usize>(
                 add(tile, 1, high, &mut second);
                 rows(&mut second);
                 for r in 0..R {
-                    let s = (vmovl_s16(vget_low_s16(tile[r].s)), vmovl_high_s16(tile[r].s));
+                    let s = vreinterpretq_u16_s16(tile[r].s);
+                    let s = (widen_f16(vget_low_u16(s)), widen_f16(vget_high_u16(s)));
                     for c in 0..N {
-                        sums[r][c] = vmlaq_s32(vmulq_s32(sums[r][c], s.0), second[r][c], s.1);
+                        // Exact: the whole sum is below 2^24.
+                        let half = (vcvtq_f32_s32(sums[r][c]), vcvtq_f32_s32(second[r][c]));
+                        isum[r][c] = vfmaq_f32(vmulq_f32(half.0, s.0), half.1, s.1);
                     }
                 }
             } else {
                 add(tile, 1, high, &mut sums);
                 rows(&mut sums);
+                for r in 0..R {
+                    for c in 0..N {
+                        isum[r][c] = to_float(C::CODES, sums[r][c]);
+                    }
+                }
             }
             let d = scales::<D, N>(side, g);
             for c in 0..N {
                 for r in 0..R {
-                    let sum =
-                        if sub_scales { vcvtq_f32_s32(sums[r][c]) } else { to_float(C::CODES, sums[r][c]) };
-                    acc[r][c] = vfmaq_f32(acc[r][c], vmulq_n_f32(tile[r].d, d[c]), sum);
+                    acc[r][c] = vfmaq_f32(acc[r][c], vmulq_n_f32(tile[r].d, d[c]), isum[r][c]);
                 }
             }
             tiles = tiles.map(|t| t.add(1));

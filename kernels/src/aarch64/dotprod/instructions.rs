@@ -53,11 +53,12 @@ pub(crate) unsafe fn next_pair(p: &mut *const i8) -> [int8x16_t; 2] {
     [a, b]
 }
 
-/// Two vectors of what sums start from, by the load unit, which has time, where moves would take a vector pipe.
+/// The first two vectors of what sums start from, by the load unit, which has time, where moves would take a vector pipe.
 ///
 /// Not `pure`: the compiler would load once before a loop and move within it.
 #[inline(always)]
-pub(crate) fn copies(v: &[[i32; 4]; 2]) -> [int32x4_t; 2] {
+pub(crate) fn copies<const N: usize>(v: &[[i32; 4]; N]) -> [int32x4_t; 2] {
+    const { assert!(N >= 2) }
     let (a, b);
     // SAFETY: 32 readable bytes.
     unsafe {

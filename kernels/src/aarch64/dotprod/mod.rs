@@ -3,6 +3,8 @@
 //! Tiles, formats and drivers are those of [`super::neon`]; only the integer dot product differs.
 
 pub(super) mod dot;
+mod gemm;
+mod gemv;
 pub(super) mod instructions;
 
 use super::neon;

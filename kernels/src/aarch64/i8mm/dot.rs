@@ -16,13 +16,13 @@
 #![allow(clippy::needless_range_loop, reason = "row and column index several arrays at once")]
 
 use super::instructions::vmmlaq_s32;
-use crate::aarch64::dotprod::dot::{PANEL_BYTES, PANEL_TILES, bias, chain, split_halves, sum};
-use crate::aarch64::neon::columns::Column;
+use crate::aarch64::dotprod::dot::{PANEL_BYTES, PANEL_TILES, bias, blocks32, chain, split_halves, sum};
+use crate::aarch64::neon::columns::{Column, Side};
 use crate::aarch64::neon::dot::Dot;
 use crate::aarch64::neon::gemm::Pass;
 use crate::aarch64::neon::load::each;
-use crate::aarch64::neon::tile::{Class, Codes, Tile};
-use crate::matrix::QuantizedRows;
+use crate::aarch64::neon::tile::{Class, Codes, Tile, TileFormat};
+use crate::matrix::{MatMut, Matrix, QuantizedRows};
 use std::arch::aarch64::*;
 
 /// ARMv8.6 matrix multiplication, and ARMv8.2 dot products for single columns.
@@ -43,6 +43,17 @@ impl Dot for I8mm {
     unsafe fn sum(codes: Codes, tile: &Tile, x: &Column<'_>) -> float32x4_t {
         // SAFETY: the caller's.
         unsafe { sum(codes, tile, x) }
+    }
+
+    #[inline(always)]
+    unsafe fn gemv<F: TileFormat>(
+        w: &Matrix<'_>,
+        x: &QuantizedRows<'_>,
+        y: &mut MatMut<'_>,
+        side: *const Side,
+    ) -> usize {
+        // SAFETY: the caller's.
+        unsafe { blocks32::<F>(w, x, y, side) }
     }
 
     #[inline(always)]

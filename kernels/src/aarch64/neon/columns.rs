@@ -12,8 +12,8 @@ use std::arch::aarch64::*;
 pub(crate) struct Side {
     /// `dx * sum` of the group, or of its halves: what the mins are multiplied by.
     pub sums: [f32; 2],
-    /// [`Dot::bias`], each in the first lane of a vector that sums start from.
-    pub start: [[i32; 4]; 2],
+    /// [`Dot::bias`] twice over, each in the first lane of a vector that sums start from.
+    pub start: [[i32; 4]; 4],
 }
 
 /// Fills `side` for columns `c0 .. c0 + n`.
@@ -35,8 +35,8 @@ pub(crate) unsafe fn fill_side<D: Dot>(
         let sums = side_sums(x, at, mins);
         // SAFETY: the caller's n * groups elements.
         unsafe {
-            let start = D::bias(codes, low, high).map(|b| [b, 0, 0, 0]);
-            side.add(i).write(Side { sums, start });
+            let [a, b] = D::bias(codes, low, high).map(|b| [b, 0, 0, 0]);
+            side.add(i).write(Side { sums, start: [a, b, a, b] });
         }
     }
 }

@@ -13,12 +13,12 @@
 //!
 //! Codes above 63 fit twice in an i16 (-128 * 127 * 2 = -32512) and take four more `sadalp`.
 
-use super::columns::{Column, columns};
+use super::columns::{Column, Side, columns};
 use super::gemm::Pass;
 use super::load::each;
-use super::tile::{Class, Codes, Tile};
+use super::tile::{Class, Codes, Tile, TileFormat};
 use crate::format::GROUP;
-use crate::matrix::QuantizedRows;
+use crate::matrix::{MatMut, Matrix, QuantizedRows};
 use std::arch::aarch64::*;
 
 /// How codes and activations are multiplied and summed: all in which the tiers of aarch64 differ.
@@ -46,6 +46,20 @@ pub(crate) trait Dot {
     /// # Safety
     /// The tier's; the group of `x` exists.
     unsafe fn sum(codes: Codes, tile: &Tile, x: &Column<'_>) -> float32x4_t;
+
+    /// The chains of contract section 2 for the first rows of `w` and one column, by a loop of its own where the tier has
+    /// one for the format. How many rows it did.
+    ///
+    /// # Safety
+    /// The tier's, and those of [`super::matmul::matmul`]; `side` is filled for the column.
+    unsafe fn gemv<F: TileFormat>(
+        _w: &Matrix<'_>,
+        _x: &QuantizedRows<'_>,
+        _y: &mut MatMut<'_>,
+        _side: *const Side,
+    ) -> usize {
+        0
+    }
 
     /// Rearranges a tile of signed codes for [`Dot::multiply`].
     fn pack(tile: Tile) -> Tile {

@@ -3,7 +3,7 @@
 #![allow(non_camel_case_types, reason = "the names are the field's own")]
 
 use super::load::{bytes, each, f16, field, words};
-use super::tile::{Byte, MR, Rows, Short, Tile, TileFormat};
+use super::tile::{Byte, Codes32, MR, Rows, Short, Tile, TileFormat};
 use crate::Format;
 use crate::format::Mins;
 use crate::format::iq4_nl::CODEBOOK;
@@ -44,6 +44,7 @@ pub(crate) struct Q4_0;
 impl TileFormat for Q4_0 {
     const LEN: usize = 32;
     const BYTES: usize = Format::Q4_0.block_bytes();
+    const CODES32: Option<Codes32> = Some(Codes32::Nibbles);
     const MAX: i32 = 15;
     const OFFSET: i32 = 8;
     type Signed = Short;
@@ -137,6 +138,7 @@ pub(crate) struct Q8_0;
 impl TileFormat for Q8_0 {
     const LEN: usize = 32;
     const BYTES: usize = Format::Q8_0.block_bytes();
+    const CODES32: Option<Codes32> = Some(Codes32::Bytes);
     const MAX: i32 = 128;
     type Signed = Byte;
     type Block = ();
@@ -168,6 +170,7 @@ pub(crate) struct IQ4_NL;
 impl TileFormat for IQ4_NL {
     const LEN: usize = 32;
     const BYTES: usize = Format::IQ4_NL.block_bytes();
+    const CODES32: Option<Codes32> = Some(Codes32::Codebook);
     const MAX: i32 = 127;
     type Signed = Byte;
     type Block = ();

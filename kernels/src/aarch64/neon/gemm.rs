@@ -137,7 +137,7 @@ unsafe fn min_chains<D: Dot, const R: usize, const N: usize>(
 }
 
 /// Values per group and column of a side: the scale of the activations, and [`super::columns::Side::sums`].
-const VALUES: usize = 3;
+pub(crate) const VALUES: usize = 3;
 
 /// Values in the side of a matrix with `groups` groups per row: `[groups][VALUES][COLUMNS]`.
 pub(crate) const fn side_len<D: Dot>(groups: usize) -> usize {

@@ -37,11 +37,23 @@ pub(super) unsafe fn words(rows: &Rows, offset: usize) -> uint32x4_t {
 
 /// Four f16, widened.
 #[inline(always)]
-pub(super) fn widen_f16(bits: uint16x4_t) -> float32x4_t {
+pub(crate) fn widen_f16(bits: uint16x4_t) -> float32x4_t {
     let out: float32x4_t;
     // SAFETY: fcvtl is ARMv8.0; it has no effect but its result. The f16 vector type is not stable in std.
     unsafe {
         std::arch::asm!("fcvtl {o:v}.4s, {i:v}.4h", o = lateout(vreg) out, i = in(vreg) bits,
+            options(pure, nomem, nostack, preserves_flags));
+    }
+    out
+}
+
+/// The f16 of four integers of at most 11 bits, as bits.
+#[inline(always)]
+pub(crate) fn narrow_f16(v: float32x4_t) -> int16x4_t {
+    let out: int16x4_t;
+    // SAFETY: fcvtn is ARMv8.0; it has no effect but its result.
+    unsafe {
+        std::arch::asm!("fcvtn {o:v}.4h, {i:v}.4s", o = lateout(vreg) out, i = in(vreg) v,
             options(pure, nomem, nostack, preserves_flags));
     }
     out

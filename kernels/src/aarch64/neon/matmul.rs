@@ -49,20 +49,18 @@ pub(crate) unsafe fn matmul<D: Dot, F: TileFormat>(
     let (_, tiles, _) = unsafe { scratch.align_to_mut::<MaybeUninit<Tile>>() };
     let (side, panel) = tiles.split_at_mut(side_bytes::<D>(groups).div_ceil(size_of::<Tile>()));
     let side = side.as_mut_ptr();
-    let step = if x.n() < D::GEMM_FROM { MR } else { MR * panel_tiles::<D>(groups) };
     // SAFETY: `side` has room for either; the rest is the caller's.
     unsafe {
         if x.n() < D::GEMM_FROM {
             let side: *mut Side = side.cast();
             fill_side::<D>(x, 0, x.n(), F::MINS, Codes::loaded::<F>(), side);
-            for r0 in (0..w.rows()).step_by(step) {
-                match x.n() {
-                    1 => gemv::<D, F, 1>(w, x, y, r0, side),
-                    2 => gemv::<D, F, 2>(w, x, y, r0, side),
-                    _ => {}
-                }
+            match x.n() {
+                1 => gemv::<D, F, 1>(w, x, y, side),
+                2 => gemv::<D, F, 2>(w, x, y, side),
+                _ => {}
             }
         } else {
+            let step = MR * panel_tiles::<D>(groups);
             for r0 in (0..w.rows()).step_by(step) {
                 let tiles = step.min(w.rows() - r0).div_ceil(MR);
                 for t in 0..tiles {
@@ -201,25 +199,27 @@ impl<D: Dot, F: TileFormat, const N: usize> Sink<F> for Multiply<'_, D, N> {
     }
 }
 
-/// 4 rows from `r0` on times `N` columns.
+/// All rows times `N` columns.
 #[inline(never)]
 unsafe fn gemv<D: Dot, F: TileFormat, const N: usize>(
     w: &Matrix<'_>,
     x: &QuantizedRows<'_>,
     y: &mut MatMut<'_>,
-    r0: usize,
     side: *const Side,
 ) {
     // SAFETY: the caller's; NEON is part of the aarch64 baseline.
     unsafe {
-        let zero = [vdupq_n_f32(0.0); N];
-        let mut sink = Multiply::<'_, D, N> { dot: PhantomData, x, side, acc: zero, macc: zero };
-        each_tile::<F, _>(w, r0, &mut sink);
-        if F::MINS != Mins::None {
-            for c in 0..N {
-                sink.acc[c] = vaddq_f32(sink.acc[c], sink.macc[c]);
+        let done = if N == 1 { D::gemv::<F>(w, x, y, side) } else { 0 };
+        for r0 in (done..w.rows()).step_by(MR) {
+            let zero = [vdupq_n_f32(0.0); N];
+            let mut sink = Multiply::<'_, D, N> { dot: PhantomData, x, side, acc: zero, macc: zero };
+            each_tile::<F, _>(w, r0, &mut sink);
+            if F::MINS != Mins::None {
+                for c in 0..N {
+                    sink.acc[c] = vaddq_f32(sink.acc[c], sink.macc[c]);
+                }
             }
+            store(&sink.acc, y, r0, 0);
         }
-        store(&sink.acc, y, r0, 0);
     }
 }

@@ -19,7 +19,8 @@ pub(crate) struct Tile {
     pub codes: [[int8x16_t; 2]; MR],
     /// Scale of each row.
     pub d: float32x4_t,
-    /// Sub-scales: both halves of row 0, both halves of row 1, ...
+    /// Sub-scales: both halves of row 0, both halves of row 1, ... In tiles packed for dot products they are f16: first
+    /// halves of all rows, then second halves.
     pub s: int16x8_t,
     /// Mins of each half; equal for one min per 32.
     pub m: [float32x4_t; 2],
@@ -42,6 +43,9 @@ pub(crate) trait TileFormat {
     /// `code = q + OFFSET`; taken back with the sums of the activations.
     const OFFSET: i32 = 0;
 
+    /// How a block holds 32 codes after an f16 scale, where it is no more than that.
+    const CODES32: Option<Codes32> = None;
+
     /// The class of the codes once the offset is taken back.
     type Signed: Class;
     /// What is decoded once per block of 4 rows: scales and mins.
@@ -58,6 +62,17 @@ pub(crate) trait TileFormat {
     /// # Safety
     /// As for [`TileFormat::block`], which returned `block`; `g < LEN / 32`.
     unsafe fn load(rows: &Rows, block: &Self::Block, g: usize, part: usize) -> Tile;
+}
+
+/// How 32 codes lie in a block.
+#[derive(Clone, Copy)]
+pub(crate) enum Codes32 {
+    /// A byte each.
+    Bytes,
+    /// Weights 0..16 are the low nibbles, 16..32 the high ones.
+    Nibbles,
+    /// Such nibbles are indices into the codebook of IQ4_NL.
+    Codebook,
 }
 
 /// Signed codes of one size: what one GEMM kernel multiplies.
