@@ -3,7 +3,7 @@
 #![allow(non_camel_case_types, reason = "the names are the field's own")]
 
 use super::formats::{no_mins, tile};
-use super::load::{bytes, each, f16, field, float, insert, transpose_pairs, widen_f16, words};
+use super::load::{bytes, each, f16, field, float, insert, transpose_pairs, transpose_words, widen_f16};
 use super::tile::{MR, Rows, Short, SixSub, Tile, TileFormat, TinySub};
 use crate::Format;
 use crate::format::Mins;
@@ -23,7 +23,7 @@ pub(crate) struct ScalesMins {
 unsafe fn scales_mins(rows: &Rows) -> ScalesMins {
     // SAFETY: 16 bytes of the block; NEON is part of the aarch64 baseline.
     unsafe {
-        let (halves, a, b, c) = (words(rows, 0), words(rows, 4), words(rows, 8), words(rows, 12));
+        let [halves, a, b, c] = transpose_words(each!(4, r => bytes(rows, r, 0)));
         let d = widen_f16(vmovn_u32(halves));
         let dmin = vnegq_f32(widen_f16(vshrn_n_u32::<16>(halves)));
         let low = |v| vandq_u32(v, vdupq_n_u32(0x3f3f_3f3f));
@@ -31,15 +31,16 @@ unsafe fn scales_mins(rows: &Rows) -> ScalesMins {
         let nibble = |v| vandq_u32(v, vdupq_n_u32(0x0f0f_0f0f));
         let scales = [low(a), vorrq_u32(nibble(c), top(a))];
         let mins = [low(b), vorrq_u32(nibble(vshrq_n_u32::<4>(c)), top(b))];
+        // Converting takes the place of a byte as a fraction's, so none but the last is shifted.
         let byte = |v: uint32x4_t, j: usize| match j {
-            0 => vandq_u32(v, vdupq_n_u32(0xff)),
-            1 => vandq_u32(vshrq_n_u32::<8>(v), vdupq_n_u32(0xff)),
-            2 => vandq_u32(vshrq_n_u32::<16>(v), vdupq_n_u32(0xff)),
-            _ => vshrq_n_u32::<24>(v),
+            0 => float(vandq_u32(v, vdupq_n_u32(0xff))),
+            1 => vcvtq_n_f32_u32::<8>(vandq_u32(v, vdupq_n_u32(0xff00))),
+            2 => vcvtq_n_f32_u32::<16>(vandq_u32(v, vdupq_n_u32(0xff_0000))),
+            _ => float(vshrq_n_u32::<24>(v)),
         };
         ScalesMins {
-            d: each!(8, g => vmulq_f32(d, float(byte(scales[g / 4], g % 4)))),
-            m: each!(8, g => vmulq_f32(dmin, float(byte(mins[g / 4], g % 4)))),
+            d: each!(8, g => vmulq_f32(d, byte(scales[g / 4], g % 4))),
+            m: each!(8, g => vmulq_f32(dmin, byte(mins[g / 4], g % 4))),
         }
     }
 }
@@ -141,7 +142,12 @@ impl TileFormat for Q6_K {
                     let low = bytes(rows, r, 64 * (g / 4) + 32 * (part % 2) + 16 * h);
                     (low, bytes(rows, r, 128 + 32 * (g / 4) + 16 * h))
                 };
-                insert(field(low, 4 * (part / 2), 15), high, 4 - 2 * part as i32, 0x30)
+                if part == 0 {
+                    // SAFETY: NEON is part of the aarch64 baseline.
+                    unsafe { vandq_u8(vsliq_n_u8::<4>(low, high), vdupq_n_u8(0x3f)) }
+                } else {
+                    insert(field(low, 4 * (part / 2), 15), high, 4 - 2 * part as i32, 0x30)
+                }
             })
         });
         sub_scaled(codes, block.pairs[g], block.d)

@@ -127,6 +127,25 @@ pub(super) fn insert(mut v: uint8x16_t, bits: uint8x16_t, left: i32, mask: u8) -
     v
 }
 
+/// 16 bytes per row, seen as 4 words, transposed: lanes are rows.
+#[inline(always)]
+pub(super) fn transpose_words(rows: [uint8x16_t; 4]) -> [uint32x4_t; 4] {
+    // SAFETY: NEON is part of the aarch64 baseline.
+    unsafe {
+        let r = each!(4, i => vreinterpretq_u32_u8(rows[i]));
+        let (even, odd) = (
+            (vzip1q_u32(r[0], r[2]), vzip2q_u32(r[0], r[2])),
+            (vzip1q_u32(r[1], r[3]), vzip2q_u32(r[1], r[3])),
+        );
+        [
+            vzip1q_u32(even.0, odd.0),
+            vzip2q_u32(even.0, odd.0),
+            vzip1q_u32(even.1, odd.1),
+            vzip2q_u32(even.1, odd.1),
+        ]
+    }
+}
+
 /// 16 bytes per row, seen as 8 pairs, transposed: result `g` holds pair `g` of rows 0, 1, 2, 3.
 #[inline(always)]
 pub(super) fn transpose_pairs(rows: [uint8x16_t; 4]) -> [uint8x8_t; 8] {
