@@ -28,7 +28,9 @@ pub(crate) const ROWS: usize = 8;
 
 /// The 32 codes of the row at `$p` to v6 and v7.
 macro_rules! codes {
-    (bytes, $p:literal) => { concat!("ldp q6, q7, [{", $p, "}], #32\n") };
+    (bytes, $p:literal) => {
+        concat!("ldp q6, q7, [{", $p, "}], #32\n")
+    };
     (nibbles, $p:literal) => {
         concat!("ldr q7, [{", $p, "}], #16\n", "and v6.16b, v7.16b, v25.16b\n", "ushr v7.16b, v7.16b, #4\n")
     };
@@ -41,8 +43,17 @@ macro_rules! codes {
 macro_rules! row {
     ($codes:ident, $p:literal, $sum:literal, $low:literal, $high:literal) => {
         concat!(
-            codes!($codes, $p), "sdot v", $sum, ".4s, v6.16b, v", $low, ".16b\n",
-            "sdot v", $sum, ".4s, v7.16b, v", $high, ".16b\n",
+            codes!($codes, $p),
+            "sdot v",
+            $sum,
+            ".4s, v6.16b, v",
+            $low,
+            ".16b\n",
+            "sdot v",
+            $sum,
+            ".4s, v7.16b, v",
+            $high,
+            ".16b\n",
         )
     };
 }
@@ -51,16 +62,36 @@ macro_rules! row {
 macro_rules! rows {
     ($codes:ident, $p0:literal $p1:literal $p2:literal $p3:literal, $low:literal $high:literal, $dx:literal, $start:literal, $acc:literal) => {
         concat!(
-            "ldr h5, [{", $p0, "}], #2\n", "ld1 {{v5.h}}[1], [{", $p1, "}], #2\n",
-            "ld1 {{v5.h}}[2], [{", $p2, "}], #2\n", "ld1 {{v5.h}}[3], [{", $p3, "}], #2\n",
-            "ld1 {{v20.4s-v23.4s}}, ", $start, "\n",
-            row!($codes, $p0, "20", $low, $high), row!($codes, $p1, "21", $low, $high),
-            row!($codes, $p2, "22", $low, $high), row!($codes, $p3, "23", $low, $high),
+            "ldr h5, [{",
+            $p0,
+            "}], #2\n",
+            "ld1 {{v5.h}}[1], [{",
+            $p1,
+            "}], #2\n",
+            "ld1 {{v5.h}}[2], [{",
+            $p2,
+            "}], #2\n",
+            "ld1 {{v5.h}}[3], [{",
+            $p3,
+            "}], #2\n",
+            "ld1 {{v20.4s-v23.4s}}, ",
+            $start,
+            "\n",
+            row!($codes, $p0, "20", $low, $high),
+            row!($codes, $p1, "21", $low, $high),
+            row!($codes, $p2, "22", $low, $high),
+            row!($codes, $p3, "23", $low, $high),
             "fcvtl v5.4s, v5.4h\n",
-            "addp v20.4s, v20.4s, v21.4s\n", "addp v22.4s, v22.4s, v23.4s\n", "addp v20.4s, v20.4s, v22.4s\n",
-            "fmul v5.4s, v5.4s, v4.s[", $dx, "]\n",
+            "addp v20.4s, v20.4s, v21.4s\n",
+            "addp v22.4s, v22.4s, v23.4s\n",
+            "addp v20.4s, v20.4s, v22.4s\n",
+            "fmul v5.4s, v5.4s, v4.s[",
+            $dx,
+            "]\n",
             "fsub v20.4s, v20.4s, v26.4s\n",
-            "fmla v", $acc, ".4s, v5.4s, v20.4s\n",
+            "fmla v",
+            $acc,
+            ".4s, v5.4s, v20.4s\n",
         )
     };
 }

@@ -1,12 +1,11 @@
-//! How each hand-written format loads into a [`Tile`]: formats of 32 weights per block, and IQ4_XS.
+//! How each format of 32 weights per block loads into a [`Tile`], and IQ4_XS.
 
 #![allow(non_camel_case_types, reason = "the names are the field's own")]
 
 use super::load::{bytes, each, f16, field, words};
 use super::tile::{Byte, Codes32, MR, Rows, Short, Tile, TileFormat};
 use crate::Format;
-use crate::format::Mins;
-use crate::format::iq4_nl::CODEBOOK;
+use crate::format::{Mins, iq4_nl, mxfp4};
 use std::arch::aarch64::*;
 
 /// A tile without sub-scales.
@@ -154,12 +153,12 @@ impl TileFormat for Q8_0 {
     }
 }
 
-/// [`nibbles`] through the codebook.
+/// [`nibbles`] through a codebook.
 #[inline(always)]
-unsafe fn codebook(rows: &Rows, offset: usize) -> [[uint8x16_t; 2]; MR] {
+unsafe fn codebook(values: &[i8; 16], rows: &Rows, offset: usize) -> [[uint8x16_t; 2]; MR] {
     // SAFETY: the caller's 16 bytes; the codebook is 16 bytes.
     unsafe {
-        let values = vreinterpretq_u8_s8(vld1q_s8(CODEBOOK.as_ptr()));
+        let values = vreinterpretq_u8_s8(vld1q_s8(values.as_ptr()));
         let q = nibbles(rows, offset);
         each!(4, r => each!(2, h => vqtbl1q_u8(values, q[r][h])))
     }
@@ -179,7 +178,31 @@ impl TileFormat for IQ4_NL {
     #[inline(always)]
     unsafe fn load(rows: &Rows, (): &(), _: usize, _: usize) -> Tile {
         // SAFETY: the block's 18 bytes.
-        unsafe { tile(codebook(rows, 2), f16(rows, 0), no_mins()) }
+        unsafe { tile(codebook(&iq4_nl::CODEBOOK, rows, 2), f16(rows, 0), no_mins()) }
+    }
+}
+
+/// `e: u8, qs: [u8; 16]`, `w = 2^(e - 128) * CODEBOOK[q]`.
+pub(crate) struct MXFP4;
+impl TileFormat for MXFP4 {
+    const LEN: usize = 32;
+    const BYTES: usize = Format::MXFP4.block_bytes();
+    const MAX: i32 = 12;
+    type Signed = Short;
+    type Block = ();
+    #[inline(always)]
+    unsafe fn block(_: &Rows, _: Format) {}
+    #[inline(always)]
+    unsafe fn load(rows: &Rows, (): &(), _: usize, _: usize) -> Tile {
+        // SAFETY: the block's 17 bytes; NEON is part of the aarch64 baseline.
+        unsafe {
+            let e = vandq_u32(words(rows, 0), vdupq_n_u32(0xff));
+            // The two smallest are subnormal.
+            let subnormal = vshlq_u32(vdupq_n_u32(0x0020_0000), vreinterpretq_s32_u32(e));
+            let normal = vshlq_n_u32::<23>(vsubq_u32(e, vdupq_n_u32(1)));
+            let d = vbslq_u32(vcltq_u32(e, vdupq_n_u32(2)), subnormal, normal);
+            tile(codebook(&mxfp4::CODEBOOK, rows, 1), vreinterpretq_f32_u32(d), no_mins())
+        }
     }
 }
 
@@ -210,6 +233,6 @@ impl TileFormat for IQ4_XS {
     #[inline(always)]
     unsafe fn load(rows: &Rows, d: &[float32x4_t; 8], g: usize, _: usize) -> Tile {
         // SAFETY: the block's 136 bytes, g < 8.
-        unsafe { tile(codebook(rows, 8 + 16 * g), d[g], no_mins()) }
+        unsafe { tile(codebook(&iq4_nl::CODEBOOK, rows, 8 + 16 * g), d[g], no_mins()) }
     }
 }

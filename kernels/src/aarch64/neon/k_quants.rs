@@ -101,14 +101,14 @@ impl TileFormat for Q5_K {
 /// Sub-scale pairs of every group (transposed, still packed), and the f16 scales of the rows.
 #[derive(Clone, Copy)]
 pub(crate) struct SubScales {
-    pairs: [uint8x8_t; 8],
-    d: float32x4_t,
-    dmin: float32x4_t,
+    pub pairs: [uint8x8_t; 8],
+    pub d: float32x4_t,
+    pub dmin: float32x4_t,
 }
 
 /// A tile whose sub-scales are the signed bytes of `pairs`.
 #[inline(always)]
-fn sub_scaled(codes: [[uint8x16_t; 2]; MR], pairs: uint8x8_t, d: float32x4_t) -> Tile {
+pub(super) fn sub_scaled(codes: [[uint8x16_t; 2]; MR], pairs: uint8x8_t, d: float32x4_t) -> Tile {
     // SAFETY: NEON is part of the aarch64 baseline.
     let s = unsafe { vmovl_s8(vreinterpret_s8_u8(pairs)) };
     Tile { s, ..tile(codes, d, no_mins()) }

@@ -67,7 +67,13 @@ pub(crate) fn narrow_f16(v: float32x4_t) -> int16x4_t {
 pub(super) unsafe fn f16(rows: &Rows, offset: usize) -> float32x4_t {
     // SAFETY: the caller's 2 bytes.
     let half = |r: usize| u64::from(unsafe { rows[r].add(offset).cast::<u16>().read_unaligned() });
-    let mut bits = half(0) | half(1) << 16 | half(2) << 32 | half(3) << 48;
+    f16_lanes(each!(4, r => half(r)))
+}
+
+/// One f16 per row, in the low 16 bits, widened.
+#[inline(always)]
+pub(super) fn f16_lanes(half: [u64; 4]) -> float32x4_t {
+    let mut bits = half[0] | half[1] << 16 | half[2] << 32 | half[3] << 48;
     // Combined in general registers: the compiler would load lane by lane, which takes the NEON pipes and a chain of three
     // loads. The empty assembly hides from it where the bits came from.
     // SAFETY: no instruction; the value comes out as it went in.

@@ -10,14 +10,14 @@ pub(super) mod columns;
 pub(super) mod dot;
 mod formats;
 pub(super) mod gemm;
-mod generic;
+mod iq;
 mod k_quants;
 pub(super) mod load;
 mod matmul;
 pub(super) mod quantize;
+mod ternary;
 pub(super) mod tile;
 
-use crate::format::{Block, GROUP, with_block};
 use crate::table::{Matmul, Table};
 use crate::{Format, Tier};
 use dot::Dot;
@@ -48,11 +48,16 @@ pub(super) fn matmul<D: Dot>(format: Format) -> Option<Matmul> {
         Format::Q6_K => of::<D, k_quants::Q6_K>(),
         Format::IQ4_NL => of::<D, formats::IQ4_NL>(),
         Format::IQ4_XS => of::<D, formats::IQ4_XS>(),
-        // Formats without hand-written code; every one of 256 weights is without mins.
-        other => with_block!(other, B => match (B::LEN, B::SUB_SCALES) {
-            (GROUP, _) => of::<D, generic::Generic32>(),
-            (_, false) => of::<D, generic::Generic>(),
-            (_, true) => of::<D, generic::GenericSub>(),
-        }, else => None),
+        Format::MXFP4 => of::<D, formats::MXFP4>(),
+        Format::TQ1_0 => of::<D, ternary::TQ1_0>(),
+        Format::TQ2_0 => of::<D, ternary::TQ2_0>(),
+        Format::IQ1_S => of::<D, iq::IQ1_S>(),
+        Format::IQ1_M => of::<D, iq::IQ1_M>(),
+        Format::IQ2_XXS => of::<D, iq::IQ2_XXS>(),
+        Format::IQ2_XS => of::<D, iq::IQ2_XS>(),
+        Format::IQ2_S => of::<D, iq::IQ2_S>(),
+        Format::IQ3_XXS => of::<D, iq::IQ3_XXS>(),
+        Format::IQ3_S => of::<D, iq::IQ3_S>(),
+        Format::F32 | Format::F16 | Format::BF16 => None,
     }
 }
