@@ -64,7 +64,7 @@ SYMBOLS = symbols()
 
 
 def inner_loop(pattern):
-    """The loop with most multiplications in the function whose name matches: (instructions, its multiply-adds)."""
+    """The innermost loop with most multiplications in the function whose name matches: (instructions, its multiply-adds)."""
     address, size = next(((a, s) for a, s, name in SYMBOLS if re.search(pattern, name)), (0, 0))
     if not size:
         return None
@@ -72,12 +72,16 @@ def inner_loop(pattern):
     listing = subprocess.run(command + [ours], capture_output=True, text=True, check=True).stdout
     code = [(int(a, 16), re.sub(r"\s*(//|<).*", "", text)) for a, text in re.findall(r"^\s*([0-9a-f]+):\s+(.*)$", listing, re.M)]
     at = {a: i for i, (a, _) in enumerate(code)}
-    best = None
+    best, inner = None, -1
     for i, (a, text) in enumerate(code):
         back = re.match(r"(?:b\.\w+|cbn?z\s+\w+,|tbn?z\s.*,)\s*([0-9a-f]+)$", text)
         if not back or int(back[1], 16) >= a or int(back[1], 16) not in at:
             continue
-        body = [text for _, text in code[at[int(back[1], 16)] : i + 1]]
+        start = at[int(back[1], 16)]
+        if start <= inner:  # around another loop
+            continue
+        inner = start
+        body = [text for _, text in code[start : i + 1]]
         total = sum(n for text in body for mnemonic, n in MULTIPLY_ADDS if re.match(mnemonic, text))
         if total and (best is None or total > best[1]):
             best = body, total
@@ -87,7 +91,7 @@ def inner_loop(pattern):
 def simulate(loop, cpu):
     """Cycles per multiply-add that llvm-mca sees, and the bound by its ports alone."""
     body, total = loop
-    source = "\n".join(re.sub(r"\b[0-9a-f]{3,}$", ".Lloop", t) if re.match(r"(b\.|cbn?z|tbn?z)", t) else t for t in body)
+    source = "\n".join(re.sub(r"\b[0-9a-f]{3,}$", ".Lloop", t) if re.match(r"(b\.|b\s|cbn?z|tbn?z)", t) else t for t in body)
     run = subprocess.run(
         ["llvm-mca-19", "-mtriple=aarch64", f"-mcpu={cpu}", "-mattr=+dotprod", "-iterations=200"],
         input=source, capture_output=True, text=True,

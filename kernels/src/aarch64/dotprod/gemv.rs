@@ -1,5 +1,5 @@
 //! The inner loop of GEMV with `sdot` for formats whose blocks are an f16 scale and the codes of 32 weights: eight rows at a
-//! time, two groups per turn.
+//! time, two groups per turn. Scales are loaded well ahead of their use: four rows' are a chain of loads into one vector.
 //!
 //! Written out, because a third of what the compiler makes of the general loop are steps of pointers and scales on their way
 //! through general registers. Here a scale is one `ld1` of a lane, the codes are one more load, and both move the row's
@@ -58,22 +58,38 @@ macro_rules! row {
     };
 }
 
-/// Four rows times a group, `$dx` being the scale of its activations.
-macro_rules! rows {
-    ($codes:ident, $p0:literal $p1:literal $p2:literal $p3:literal, $low:literal $high:literal, $dx:literal, $start:literal, $acc:literal) => {
+/// The scales of four rows to `$d`, as f16.
+macro_rules! scales {
+    ($d:literal, $p0:literal $p1:literal $p2:literal $p3:literal) => {
         concat!(
-            "ldr h5, [{",
+            "ldr h",
+            $d,
+            ", [{",
             $p0,
             "}], #2\n",
-            "ld1 {{v5.h}}[1], [{",
+            "ld1 {{v",
+            $d,
+            ".h}}[1], [{",
             $p1,
             "}], #2\n",
-            "ld1 {{v5.h}}[2], [{",
+            "ld1 {{v",
+            $d,
+            ".h}}[2], [{",
             $p2,
             "}], #2\n",
-            "ld1 {{v5.h}}[3], [{",
+            "ld1 {{v",
+            $d,
+            ".h}}[3], [{",
             $p3,
             "}], #2\n",
+        )
+    };
+}
+
+/// Four rows times a group, their scales being in `$d` and that of the activations in lane `$dx`.
+macro_rules! rows {
+    ($codes:ident, $d:literal, $p0:literal $p1:literal $p2:literal $p3:literal, $low:literal $high:literal, $dx:literal, $start:literal, $acc:literal) => {
+        concat!(
             "ld1 {{v20.4s-v23.4s}}, ",
             $start,
             "\n",
@@ -81,28 +97,49 @@ macro_rules! rows {
             row!($codes, $p1, "21", $low, $high),
             row!($codes, $p2, "22", $low, $high),
             row!($codes, $p3, "23", $low, $high),
-            "fcvtl v5.4s, v5.4h\n",
+            "fcvtl v",
+            $d,
+            ".4s, v",
+            $d,
+            ".4h\n",
             "addp v20.4s, v20.4s, v21.4s\n",
             "addp v22.4s, v22.4s, v23.4s\n",
             "addp v20.4s, v20.4s, v22.4s\n",
-            "fmul v5.4s, v5.4s, v4.s[",
+            "fmul v",
+            $d,
+            ".4s, v",
+            $d,
+            ".4s, v4.s[",
             $dx,
             "]\n",
             "fsub v20.4s, v20.4s, v26.4s\n",
             "fmla v",
             $acc,
-            ".4s, v5.4s, v20.4s\n",
+            ".4s, v",
+            $d,
+            ".4s, v20.4s\n",
         )
     };
 }
 
-/// Eight rows times a group.
-macro_rules! group {
-    ($codes:ident, $low:literal $high:literal, $dx:literal) => {
-        concat!(
-            rows!($codes, "r0" "r1" "r2" "r3", $low $high, $dx, "[{start}]", "30"),
-            rows!($codes, "r4" "r5" "r6" "r7", $low $high, $dx, "[{start}], {side}", "31"),
-        )
+/// Of the first four rows, scales.
+macro_rules! scales_a {
+    ($d:literal) => { scales!($d, "r0" "r1" "r2" "r3") };
+}
+/// Of the last four rows, scales.
+macro_rules! scales_b {
+    ($d:literal) => { scales!($d, "r4" "r5" "r6" "r7") };
+}
+/// Of the first four rows, the rest.
+macro_rules! rows_a {
+    ($codes:ident, $d:literal, $x:literal $x1:literal, $dx:literal) => {
+        rows!($codes, $d, "r0" "r1" "r2" "r3", $x $x1, $dx, "[{start}]", "30")
+    };
+}
+/// Of the last four rows, the rest.
+macro_rules! rows_b {
+    ($codes:ident, $d:literal, $x:literal $x1:literal, $dx:literal) => {
+        rows!($codes, $d, "r4" "r5" "r6" "r7", $x $x1, $dx, "[{start}], {side}", "31")
     };
 }
 
@@ -150,6 +187,7 @@ pub(crate) unsafe fn gemv<F: TileFormat>(
                     inout("v30") *a0, inout("v31") *a1,
                     in("v24") codebook, in("v25") vdupq_n_u8(15), in("v26") vdupq_n_f32(12_582_912.0),
                     out("v0") _, out("v1") _, out("v2") _, out("v3") _, out("v4") _, out("v5") _, out("v6") _, out("v7") _,
+                    out("v16") _, out("v17") _, out("v18") _,
                     out("v20") _, out("v21") _, out("v22") _, out("v23") _,
                     options(readonly, nostack),
                 )
@@ -166,14 +204,22 @@ pub(crate) unsafe fn gemv<F: TileFormat>(
                     "ldr d4, [{d}], #8",
                     lines!$lines,
                     "add {ahead}, {ahead}, #{step}",
-                    group!($codes, "0" "1", "0"),
-                    group!($codes, "2" "3", "1"),
+                    scales_a!("5"), scales_b!("16"),
+                    rows_a!($codes, "5", "0" "1", "0"), scales_a!("17"),
+                    rows_b!($codes, "16", "0" "1", "0"), scales_b!("18"),
+                    rows_a!($codes, "17", "2" "3", "1"),
+                    rows_b!($codes, "18", "2" "3", "1"),
                     "subs {n}, {n}, #1",
                     "b.ne 2b"
                 );
             }
             if !groups.is_multiple_of(2) {
-                run!([] "ldp q0, q1, [{q}], #32", "ldr s4, [{d}], #4", group!($codes, "0" "1", "0"));
+                run!([]
+                    "ldp q0, q1, [{q}], #32", "ldr s4, [{d}], #4",
+                    scales_a!("5"), scales_b!("16"),
+                    rows_a!($codes, "5", "0" "1", "0"),
+                    rows_b!($codes, "16", "0" "1", "0")
+                );
             }
         }};
     }

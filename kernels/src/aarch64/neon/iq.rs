@@ -29,24 +29,38 @@ fn fours<const N: usize>(grid: &[[i8; 4]; N], at: [usize; 4]) -> uint8x16_t {
     unsafe { vcombine_u8(vcreate_u8(word[0] | word[1] << 32), vcreate_u8(word[2] | word[3] << 32)) }
 }
 
-/// The byte at `offset` of row `r`, as an index.
+/// The byte at `offset` of a row, as an index.
 ///
 /// # Safety
 /// It is readable.
 #[inline(always)]
-unsafe fn byte(rows: &Rows, r: usize, offset: usize) -> usize {
+unsafe fn byte(row: *const u8, offset: usize) -> usize {
     // SAFETY: the caller's.
-    unsafe { rows[r].add(offset).read() }.into()
+    unsafe { row.add(offset).read() }.into()
 }
 
-/// The two bytes at `offset` of row `r`.
+/// The two bytes at `offset` of a row.
 ///
 /// # Safety
 /// They are readable.
 #[inline(always)]
-unsafe fn pair(rows: &Rows, r: usize, offset: usize) -> usize {
+unsafe fn pair(row: *const u8, offset: usize) -> usize {
     // SAFETY: the caller's.
-    unsafe { rows[r].add(offset).cast::<u16>().read_unaligned() }.into()
+    unsafe { row.add(offset).cast::<u16>().read_unaligned() }.into()
+}
+
+/// `row`, once `before` is known.
+///
+/// Left alone, the compiler interleaves rows and spills their indices. The empty assembly makes the row's address depend on
+/// the codes of the row before, at the cost of no instruction; the CPU overlaps the rows all the same.
+#[inline(always)]
+fn after(mut row: *const u8, before: uint8x16_t) -> *const u8 {
+    // SAFETY: no instruction; the pointer comes out as it went in.
+    unsafe {
+        std::arch::asm!("/* {0} {1:v} */", inout(reg) row, in(vreg) before,
+            options(pure, readonly, nostack, preserves_flags));
+    }
+    row
 }
 
 /// The codes with those negated whose bits are set: in `signs`, bit `i` of byte `4 * r + l` is for weight `8 * l + i` of
@@ -152,7 +166,7 @@ impl TileFormat for IQ2_XXS {
             let (signs, d) = signs_and_scale(words(rows, 6 + 8 * g), *d);
             let codes = each!(4, r => each!(2, h => {
                 let at = 2 + 8 * g + 2 * h;
-                eights(&grids::IQ2_XXS, byte(rows, r, at), byte(rows, r, at + 1))
+                eights(&grids::IQ2_XXS, byte(rows[r], at), byte(rows[r], at + 1))
             }));
             tile(negated(codes, signs), d, no_mins())
         }
@@ -184,7 +198,7 @@ impl TileFormat for IQ2_XS {
             let sevens = vuzp1q_u8(vreinterpretq_u8_u16(sevens[0]), vreinterpretq_u8_u16(sevens[1]));
             let codes = each!(4, r => each!(2, h => {
                 let at = 2 + 8 * g + 4 * h;
-                eights(&grids::IQ2_XS, pair(rows, r, at) & 511, pair(rows, r, at + 2) & 511)
+                eights(&grids::IQ2_XS, pair(rows[r], at) & 511, pair(rows[r], at + 2) & 511)
             }));
             sub_scaled(negated(codes, eighth_by_parity(sevens)), block.pairs[g], block.d)
         }
@@ -210,8 +224,8 @@ impl TileFormat for IQ2_S {
         // SAFETY: as above, g < 8; NEON is part of the aarch64 baseline.
         unsafe {
             let codes = each!(4, r => {
-                let high = byte(rows, r, 66 + g) << 8;
-                let index = |l: usize| byte(rows, r, 2 + 4 * g + l) | (high >> (2 * l)) & 0x300;
+                let high = byte(rows[r], 66 + g) << 8;
+                let index = |l: usize| byte(rows[r], 2 + 4 * g + l) | (high >> (2 * l)) & 0x300;
                 each!(2, h => eights(&grids::IQ2_S, index(2 * h), index(2 * h + 1)))
             });
             let signs = vreinterpretq_u8_u32(words(rows, 34 + 4 * g));
@@ -239,7 +253,7 @@ impl TileFormat for IQ3_XXS {
         unsafe {
             let (signs, d) = signs_and_scale(words(rows, 66 + 4 * g), *d);
             let codes = each!(4, r => each!(2, h => {
-                fours(&grids::IQ3_XXS, each!(4, i => byte(rows, r, 2 + 8 * g + 4 * h + i)))
+                fours(&grids::IQ3_XXS, each!(4, i => byte(rows[r], 2 + 8 * g + 4 * h + i)))
             }));
             tile(negated(codes, signs), d, no_mins())
         }
@@ -268,12 +282,21 @@ impl TileFormat for IQ3_S {
     }
     #[inline(always)]
     unsafe fn load(rows: &Rows, d: &[float32x4_t; 8], g: usize, _: usize) -> Tile {
+        const BIT: [u16; 8] = [1, 2, 4, 8, 16, 32, 64, 128];
+        macro_rules! lanes {
+            ($v:ident, $($i:literal)*) => { [$(usize::from(vgetq_lane_u16::<$i>($v)) & 0x1ff),*] };
+        }
         // SAFETY: as above, g < 8.
         unsafe {
+            let mut before = vdupq_n_u8(0);
             let codes = each!(4, r => {
-                let high = byte(rows, r, 66 + g) << 8;
-                let index = |i: usize| byte(rows, r, 2 + 8 * g + i) | (high >> i) & 0x100;
-                each!(2, h => fours(&grids::IQ3_S, each!(4, i => index(4 * h + i))))
+                let row = after(rows[r], before);
+                let low = vmovl_u8(vld1_u8(row.add(2 + 8 * g)));
+                let high = vtstq_u16(vdupq_n_u16(byte(row, 66 + g) as u16), vld1q_u16(BIT.as_ptr()));
+                let index = vbslq_u16(vdupq_n_u16(0x100), high, low);
+                let first = fours(&grids::IQ3_S, lanes!(index, 0 1 2 3));
+                before = fours(&grids::IQ3_S, lanes!(index, 4 5 6 7));
+                [first, before]
             });
             let signs = vreinterpretq_u8_u32(words(rows, 74 + 4 * g));
             tile(negated(codes, signs), d[g], no_mins())
@@ -315,8 +338,8 @@ impl TileFormat for IQ1_S {
         // SAFETY: as above, g < 8.
         unsafe {
             let codes = each!(4, r => {
-                let high = pair(rows, r, 34 + 2 * g);
-                let index = |l: usize| byte(rows, r, 2 + 4 * g + l) | ((high << 8) >> (3 * l)) & 0x700;
+                let high = pair(rows[r], 34 + 2 * g);
+                let index = |l: usize| byte(rows[r], 2 + 4 * g + l) | ((high << 8) >> (3 * l)) & 0x700;
                 each!(2, h => {
                     let codes = eights(&grids::IQ1_S, index(2 * h), index(2 * h + 1));
                     shifted(codes, [high & 0x8000 != 0; 2])
@@ -368,8 +391,8 @@ impl TileFormat for IQ1_M {
         // SAFETY: as above, g < 8.
         unsafe {
             let codes = each!(4, r => {
-                let high = pair(rows, r, 32 + 2 * g);
-                let index = |l: usize| byte(rows, r, 4 * g + l) | ((high << 8) >> (4 * l)) & 0x700;
+                let high = pair(rows[r], 32 + 2 * g);
+                let index = |l: usize| byte(rows[r], 4 * g + l) | ((high << 8) >> (4 * l)) & 0x700;
                 each!(2, h => {
                     let codes = eights(&grids::IQ1_S, index(2 * h), index(2 * h + 1));
                     shifted(codes, each!(2, i => high >> (8 * h + 4 * i) & 8 != 0))
