@@ -1,18 +1,11 @@
 //! The arithmetic of contract section 2 with `sdot`, for any signed codes: its sums of four products are exact in i32.
 //!
 //! *GEMV*: codes as formats load them, so each row's sums meet in one lane at the end, by a tree of pairwise adds.
+//! [`gemv`] has a loop of its own for the simplest blocks.
+//!
 //! *GEMM*: tiles are transposed as they are unpacked, so that lanes are rows, and `sdot` by element takes 4 activations
-//! of a column from a register that holds 16. Instructions per 8 x 32 weights times 4 columns (1024 multiply-adds), without
-//! sub-scales, all but the loads on either of two pipes of a Cortex-A76:
-//!
-//! | instruction | count | note |
-//! |---|---|---|
-//! | sdot by element | 64 | 16 multiply-adds each: the bound of 32 per cycle |
-//! | mov | 8 | sums start from the bits of 1.5 * 2^23, see [`to_float`] |
-//! | fsub, fmul, fmla | 24 | the float step, lanes are rows |
-//! | ldp, ldr | 17 | 16 weights' vectors, 8 of activations, the scales |
-//!
-//! With sub-scales the sums of both halves take their scales by `mul` and `mla`, and `scvtf` converts.
+//! of a column from a register that holds 16. [`super::gemm`] is the loop for 8 rows by 4 columns; [`chain`] the one for what
+//! is left at the edges.
 
 use super::gemm::multiply;
 use super::gemv::{self, ROWS};
