@@ -14,6 +14,9 @@
 //! | fcvtl, fmul, fsub, fmla | 16 | 16 | lanes are rows |
 //! | ld1 of four, ldr | 6 | 6 | what sums start from, activations and their scales |
 //! | add, subs, b.ne | 3 | 3 | |
+//!
+//! The loads of lanes take a vector pipe each, so by llvm-mca's model of a Neoverse N1 the loop is a little longer than one with
+//! scales in general registers (0.109 cycles per multiply-add for Q4_0 against 0.095) with a quarter fewer instructions.
 
 use crate::aarch64::neon::columns::Side;
 use crate::aarch64::neon::tile::{Codes, Codes32, TileFormat};
