@@ -9,6 +9,7 @@
 use criterion::{
     BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime,
 };
+use kinglet_bench::weights;
 use kinglet_kernels::{Format, Kernels, MatMut, Matrix, QuantizedRows, Tier};
 use std::cell::OnceCell;
 use std::time::Duration;
@@ -18,20 +19,6 @@ use std::time::Duration;
 const SHAPES: [(usize, usize); 4] = [(1536, 576), (1536, 768), (4864, 896), (896, 4864)];
 /// More than any last-level cache that a thread can fill by itself.
 const RAM: usize = 512 << 20;
-
-/// Bytes with the statistics of weights where it matters: no block is subnormal, infinite or NaN.
-fn weights(format: Format, bytes: usize) -> Vec<u8> {
-    let mut state = 1u64;
-    let mut next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 56) as u8
-    };
-    if format == Format::MXFP4 {
-        return (0..bytes).map(|i| if i % format.block_bytes() == 0 { 120 } else { next() }).collect();
-    }
-    // Below 0x40 every two bytes are an ordinary f16, wherever a format keeps its scales.
-    (0..bytes).map(|_| next() & 0x3f | 0x10).collect()
-}
 
 struct Activations {
     q: Vec<i8>,

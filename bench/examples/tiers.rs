@@ -6,6 +6,7 @@
 //! 256 MiB beside a plain read of the same bytes, GB/s and share; *n = N*: products of N columns, thousand million
 //! multiply-adds per second. `bench/log/x86.md` keeps runs.
 
+use kinglet_bench::{median, weights};
 use kinglet_kernels::{Format, Kernels, MatMut, Matrix, QuantizedRows, Tier};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -13,24 +14,6 @@ use std::time::{Duration, Instant};
 const ROWS: usize = 896;
 const MEMORY: usize = 256 << 20;
 const ROUNDS: usize = 9;
-
-/// Bytes with the statistics of weights where it matters: no block is subnormal, infinite or NaN.
-fn weights(format: Format, bytes: usize) -> Vec<u8> {
-    let mut state = 1u64;
-    let mut next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 56) as u8
-    };
-    if format == Format::MXFP4 {
-        return (0..bytes).map(|i| if i % format.block_bytes() == 0 { 120 } else { next() }).collect();
-    }
-    (0..bytes).map(|_| next() & 0x3f | 0x10).collect()
-}
-
-fn median(mut v: Vec<f64>) -> f64 {
-    v.sort_by(f64::total_cmp);
-    v[v.len() / 2]
-}
 
 /// Seconds per call of `f`, the best of what fits 15 ms.
 fn time(mut f: impl FnMut()) -> f64 {

@@ -2,7 +2,8 @@
 """kinglet beside llama.cpp on the same files, threads and minute: speed (pp, tg) and perplexity, as Markdown.
 
     python3 -m venv peers && CMAKE_ARGS="-DGGML_NATIVE=OFF -DGGML_AVX2=ON -DGGML_FMA=ON -DGGML_F16C=ON" \
-        peers/bin/pip install llama-cpp-python          # llama.cpp's AVX2 build; leave the flags out for a native one
+        peers/bin/pip install --no-binary llama-cpp-python llama-cpp-python          # llama.cpp's AVX2 build
+    # Its AVX-512 VNNI build: add -DGGML_AVX512=ON -DGGML_AVX512_VBMI=ON -DGGML_AVX512_VNNI=ON to the flags. No flags: a native one.
     cargo build --release -p kinglet
     peers/bin/python bench/peers/compare.py --kinglet target/release/kinglet smollm2:135m gemma3:270m qwen2.5-coder:0.5b
 

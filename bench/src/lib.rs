@@ -1,1 +1,23 @@
-//! Benchmarks of kinglet.
+//! Benchmarks of kinglet, and what several of them need.
+
+use kinglet_kernels::Format;
+
+/// `bytes` bytes with the statistics of weights where it matters: no block of `format` is subnormal, infinite or NaN.
+pub fn weights(format: Format, bytes: usize) -> Vec<u8> {
+    let mut state = 1u64;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 56) as u8
+    };
+    if format == Format::MXFP4 {
+        return (0..bytes).map(|i| if i % format.block_bytes() == 0 { 120 } else { next() }).collect();
+    }
+    // Below 0x40 every two bytes are an ordinary f16, wherever a format keeps its scales.
+    (0..bytes).map(|_| next() & 0x3f | 0x10).collect()
+}
+
+/// The median, or the larger of the two in the middle; 0 of nothing.
+pub fn median(mut samples: Vec<f64>) -> f64 {
+    samples.sort_by(f64::total_cmp);
+    samples.get(samples.len() / 2).copied().unwrap_or(0.0)
+}

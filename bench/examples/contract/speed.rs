@@ -1,6 +1,7 @@
 //! What each candidate costs on AVX2. Prototypes, as short as they can be: evidence and not product.
 
 use super::Rng;
+use kinglet_bench::median;
 use kinglet_kernels::{Format, Kernels, MatMut, Matrix, QuantizedRows, Tier};
 use std::arch::x86_64::*;
 use std::hint::black_box;
@@ -12,11 +13,6 @@ fn seconds(f: &mut dyn FnMut()) -> f64 {
     let start = Instant::now();
     f();
     start.elapsed().as_secs_f64()
-}
-
-fn median(mut x: Vec<f64>) -> f64 {
-    x.sort_by(f64::total_cmp);
-    x[x.len() / 2]
 }
 
 /// Median seconds of each variant, and the median of the ratios first / second of the same round.

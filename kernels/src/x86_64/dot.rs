@@ -17,7 +17,7 @@
 #![allow(clippy::needless_range_loop, reason = "row and column index several arrays at once")]
 
 use super::matmul::Block;
-use super::simd::Simd;
+use super::simd::{Avx2, Dpbusd, Simd};
 use super::tile::{Codes, Tile};
 use crate::format::{GROUP, Mins};
 use crate::matrix::{MatMut, QuantizedRows};
@@ -94,11 +94,7 @@ pub(crate) unsafe fn accumulate<S: Simd, C: Codes, const R: usize, const N: usiz
         // SAFETY: g < groups.
         unsafe {
             let tiles = tiles.map(|t| &*t.add(g));
-            let products = if S::VNNI {
-                vnni_products::<S, C, R, N>(tiles, x, g)
-            } else {
-                maddubs_products::<S, C, R, N>(tiles, x, g)
-            };
+            let products = S::products::<C, R, N>(tiles, x, g);
             for c in 0..N {
                 let dx = S::splat(*x.d(c, g));
                 for r in 0..R {
@@ -123,7 +119,7 @@ unsafe fn activations<S: Simd, const N: usize>(x: &Columns<N>, c: usize, g: usiz
 /// # Safety
 /// As [`accumulate`].
 #[inline(always)]
-unsafe fn vnni_products<S: Simd, C: Codes, const R: usize, const N: usize>(
+pub(crate) unsafe fn dpbusd_products<S: Dpbusd, C: Codes, const R: usize, const N: usize>(
     tiles: [&Tile<S>; R],
     x: &Columns<N>,
     g: usize,
@@ -185,14 +181,14 @@ unsafe fn vnni_products<S: Simd, C: Codes, const R: usize, const N: usize>(
 /// # Safety
 /// As [`accumulate`].
 #[inline(always)]
-unsafe fn maddubs_products<S: Simd, C: Codes, const R: usize, const N: usize>(
-    tiles: [&Tile<S>; R],
+pub(crate) unsafe fn maddubs_products<C: Codes, const R: usize, const N: usize>(
+    tiles: [&Tile<Avx2>; R],
     x: &Columns<N>,
     g: usize,
-) -> Acc<S, R, N> {
+) -> Acc<Avx2, R, N> {
     // SAFETY: the caller's group and columns.
     unsafe {
-        let zero = [[S::splat32(0); N]; R];
+        let zero = [[_mm256_setzero_si256(); N]; R];
         let mut total = zero;
         // The offset of the codes, `- OFFSET * (sum_0 + sum_1)`, starts the sums. With all 8 products in one i16 it fits
         // in there: of the 16 activations in an i16 of one parity, 8 also lie in the half whose sum it subtracts, so
@@ -200,13 +196,15 @@ unsafe fn maddubs_products<S: Simd, C: Codes, const R: usize, const N: usize>(
         let mut first = zero;
         if C::OFFSET_LOG2 > 0 {
             for c in 0..N {
-                let sums = S::splat32(x.sums(c, g).cast::<i32>().read_unaligned());
+                let sums = _mm256_set1_epi32(x.sums(c, g).cast::<i32>().read_unaligned());
                 for r in 0..R {
                     if C::STEPS == 8 {
-                        first[r][c] = S::sub16(S::splat32(0), S::shl16(sums, C::OFFSET_LOG2));
+                        first[r][c] =
+                            _mm256_sub_epi16(_mm256_setzero_si256(), Avx2::shl16(sums, C::OFFSET_LOG2));
                     } else {
-                        let o = if C::SUB_SCALES { tiles[r].o } else { S::splat16(1 << C::OFFSET_LOG2) };
-                        total[r][c] = S::sub32(S::splat32(0), S::madd(o, sums));
+                        let o =
+                            if C::SUB_SCALES { tiles[r].o } else { _mm256_set1_epi16(1 << C::OFFSET_LOG2) };
+                        total[r][c] = _mm256_sub_epi32(_mm256_setzero_si256(), _mm256_madd_epi16(o, sums));
                     }
                 }
             }
@@ -215,32 +213,33 @@ unsafe fn maddubs_products<S: Simd, C: Codes, const R: usize, const N: usize>(
             let mut products = if part == 0 { first } else { zero };
             for j in part * C::STEPS..(part + 1) * C::STEPS {
                 for c in 0..N {
-                    let xj = activations::<S, N>(x, c, g, j);
+                    let xj = activations::<Avx2, N>(x, c, g, j);
                     for r in 0..R {
                         let w = tiles[r].codes[j];
                         let product = if C::SIGNED {
-                            S::maddubs(S::abs8(w), S::sign8(xj, w))
+                            _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(xj, w))
                         } else {
-                            S::maddubs(w, xj)
+                            _mm256_maddubs_epi16(w, xj)
                         };
-                        products[r][c] = S::add16(products[r][c], product);
+                        products[r][c] = _mm256_add_epi16(products[r][c], product);
                         if R * N > 4 {
-                            S::pin(&mut products[r][c]);
+                            Avx2::pin(&mut products[r][c]);
                         }
                     }
                 }
             }
             for c in 0..N {
                 for r in 0..R {
-                    let s = if C::SUB_SCALES { tiles[r].s[part * C::STEPS / 4] } else { S::splat16(1) };
-                    total[r][c] = S::add32(total[r][c], S::madd(products[r][c], s));
+                    let s =
+                        if C::SUB_SCALES { tiles[r].s[part * C::STEPS / 4] } else { _mm256_set1_epi16(1) };
+                    total[r][c] = _mm256_add_epi32(total[r][c], _mm256_madd_epi16(products[r][c], s));
                 }
             }
         }
-        let mut products = [[S::splat(0.0); N]; R];
+        let mut products = [[_mm256_setzero_ps(); N]; R];
         for r in 0..R {
             for c in 0..N {
-                products[r][c] = S::to_f32(total[r][c]);
+                products[r][c] = _mm256_cvtepi32_ps(total[r][c]);
             }
         }
         products

@@ -4,7 +4,7 @@
 //! Formats, dot products and drivers are written once over [`Simd`], as `#[inline(always)]` functions. The methods that
 //! [`entry_points!`] defines are the only ones compiled with a tier's `#[target_feature]`s; all else is inlined into them.
 
-use super::dot::{self, Activations};
+use super::dot::{self, Acc, Activations, Columns};
 use super::matmul::{self, Block};
 use super::tile::{Codes, Rows, Tile, TileFormat};
 use crate::matrix::{MatMut, Matrix, QuantizedRows};
@@ -32,7 +32,8 @@ pub(crate) trait Simd: Copy + 'static {
     type F: Copy;
     /// Rows of a tile.
     const ROWS: usize;
-    /// Whether [`Simd::dpbusd`] is one instruction; else products go through `vpmaddubsw`.
+    /// Whether tiles are multiplied by [`dot::dpbusd_products`], which decides what they hold; else by
+    /// [`dot::maddubs_products`].
     const VNNI: bool;
     /// Columns of the register tile of the GEMM, which is two tiles high.
     const COLUMNS: usize;
@@ -57,6 +58,13 @@ pub(crate) trait Simd: Copy + 'static {
     /// [`dot::scale_sums`]
     unsafe fn scale_sums<C: Codes>(x: &QuantizedRows<'_>, out: &mut [f32]);
 
+    /// The exact integer sums of group `g`, as floats.
+    unsafe fn products<C: Codes, const R: usize, const N: usize>(
+        tiles: [&Tile<Self>; R],
+        x: &Columns<N>,
+        g: usize,
+    ) -> Acc<Self, R, N>;
+
     unsafe fn splat8(x: i8) -> Self::I;
     unsafe fn splat16(x: i16) -> Self::I;
     unsafe fn splat32(x: i32) -> Self::I;
@@ -72,16 +80,11 @@ pub(crate) trait Simd: Copy + 'static {
     unsafe fn add8(a: Self::I, b: Self::I) -> Self::I;
     unsafe fn sub8(a: Self::I, b: Self::I) -> Self::I;
     unsafe fn min_u8(a: Self::I, b: Self::I) -> Self::I;
-    unsafe fn abs8(a: Self::I) -> Self::I;
-    /// `a` where `sign` is positive, `-a` where it is negative, bytewise; anything where it is 0.
-    unsafe fn sign8(a: Self::I, sign: Self::I) -> Self::I;
     /// `offset - a` in bytes where `bits & bit` is not 0, `offset + a` in others; `bit` has one bit in each byte, and the
     /// bytes of `a` are positive.
     unsafe fn negate_where(a: Self::I, bits: Self::I, bit: Self::I, offset: Self::I) -> Self::I;
     /// `n + 1` in bytes where `a > b`, signed, `n` in others.
     unsafe fn count_gt8(n: Self::I, a: Self::I, b: Self::I) -> Self::I;
-    unsafe fn add16(a: Self::I, b: Self::I) -> Self::I;
-    unsafe fn sub16(a: Self::I, b: Self::I) -> Self::I;
     /// Shift counts are constants after inlining.
     unsafe fn shl16(a: Self::I, n: i32) -> Self::I;
     unsafe fn shr16(a: Self::I, n: i32) -> Self::I;
@@ -103,12 +106,8 @@ pub(crate) trait Simd: Copy + 'static {
     unsafe fn even32(a: Self::I, b: Self::I) -> Self::I;
     /// Of each 128-bit lane: the odd dwords of `a`, then those of `b`.
     unsafe fn odd32(a: Self::I, b: Self::I) -> Self::I;
-    /// Unsigned bytes of `a` times signed ones of `b`, neighbours summed as saturated i16.
-    unsafe fn maddubs(a: Self::I, b: Self::I) -> Self::I;
     /// i16 times i16, neighbours summed as i32.
     unsafe fn madd(a: Self::I, b: Self::I) -> Self::I;
-    /// `sum + w * x`: 4 unsigned bytes of `w` times 4 signed ones of `x`; nothing saturates.
-    unsafe fn dpbusd(sum: Self::I, w: Self::I, x: Self::I) -> Self::I;
     /// Keeps `v` in a register here, between what comes before and after, at no cost: left alone, the compiler finishes one
     /// sum after the other and, for that, spills weights and activations.
     unsafe fn pin(v: &mut Self::I);
@@ -127,9 +126,18 @@ pub(crate) trait Simd: Copy + 'static {
     unsafe fn f16_to_f32(a: Self::I) -> Self::F;
 }
 
-/// The functions that are compiled with a tier's features.
+/// The functions that are compiled with a tier's features, and the products that are inlined into them.
 macro_rules! entry_points {
-    ($features:literal) => {
+    ($features:literal, $products:expr) => {
+        #[inline(always)]
+        unsafe fn products<C: Codes, const R: usize, const N: usize>(
+            tiles: [&Tile<Self>; R],
+            x: &Columns<N>,
+            g: usize,
+        ) -> Acc<Self, R, N> {
+            // SAFETY: the caller's.
+            unsafe { $products(tiles, x, g) }
+        }
         #[target_feature(enable = $features)]
         unsafe fn gemv<T: TileFormat<Self>, const N: usize>(
             w: &Matrix<'_>,
@@ -185,7 +193,7 @@ macro_rules! shifts {
 }
 
 macro_rules! ymm {
-    ($name:ident, $vnni:literal, $features:literal, $dpbusd:ident) => {
+    ($name:ident, $vnni:literal, $features:literal, $products:expr) => {
         impl Simd for $name {
             type I = __m256i;
             type F = __m256;
@@ -193,7 +201,7 @@ macro_rules! ymm {
             const VNNI: bool = $vnni;
             const COLUMNS: usize = 4;
             const GEMV_COLUMNS: usize = 4;
-            entry_points!($features);
+            entry_points!($features, $products);
             intrinsics! {
                 and(a: I, b: I) -> I = _mm256_and_si256;
                 or(a: I, b: I) -> I = _mm256_or_si256;
@@ -201,10 +209,6 @@ macro_rules! ymm {
                 add8(a: I, b: I) -> I = _mm256_add_epi8;
                 sub8(a: I, b: I) -> I = _mm256_sub_epi8;
                 min_u8(a: I, b: I) -> I = _mm256_min_epu8;
-                abs8(a: I) -> I = _mm256_abs_epi8;
-                sign8(a: I, sign: I) -> I = _mm256_sign_epi8;
-                add16(a: I, b: I) -> I = _mm256_add_epi16;
-                sub16(a: I, b: I) -> I = _mm256_sub_epi16;
                 add32(a: I, b: I) -> I = _mm256_add_epi32;
                 sub32(a: I, b: I) -> I = _mm256_sub_epi32;
                 min32(a: I, b: I) -> I = _mm256_min_epi32;
@@ -214,9 +218,7 @@ macro_rules! ymm {
                 unpack_hi32(a: I, b: I) -> I = _mm256_unpackhi_epi32;
                 unpack_lo64(a: I, b: I) -> I = _mm256_unpacklo_epi64;
                 unpack_hi64(a: I, b: I) -> I = _mm256_unpackhi_epi64;
-                maddubs(a: I, b: I) -> I = _mm256_maddubs_epi16;
                 madd(a: I, b: I) -> I = _mm256_madd_epi16;
-                dpbusd(sum: I, w: I, x: I) -> I = $dpbusd;
                 add(a: F, b: F) -> F = _mm256_add_ps;
                 mul(a: F, b: F) -> F = _mm256_mul_ps;
                 fma(a: F, b: F, c: F) -> F = _mm256_fmadd_ps;
@@ -322,19 +324,22 @@ macro_rules! ymm {
         }
     };
 }
-ymm!(Avx2, false, "avx2,fma,f16c", no_dpbusd);
-ymm!(AvxVnni, true, "avx2,fma,f16c,avxvnni", _mm256_dpbusd_avx_epi32);
+ymm!(Avx2, false, "avx2,fma,f16c", dot::maddubs_products::<C, R, N>);
+ymm!(AvxVnni, true, "avx2,fma,f16c,avxvnni", dot::dpbusd_products::<Self, C, R, N>);
 
-/// What `vpdpbusd` returns, where there is none; not used, because such a tier's sums are shorter through i16.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn no_dpbusd(sum: __m256i, w: __m256i, x: __m256i) -> __m256i {
-    let even = _mm256_madd_epi16(
-        _mm256_and_si256(w, _mm256_set1_epi16(255)),
-        _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(x)),
-    );
-    let odd = _mm256_madd_epi16(_mm256_srli_epi16::<8>(w), _mm256_srai_epi16::<8>(x));
-    _mm256_add_epi32(sum, _mm256_add_epi32(even, odd))
+/// Tiers with an instruction for four products at once.
+pub(crate) trait Dpbusd: Simd {
+    /// `sum + w * x`: 4 unsigned bytes of `w` times 4 signed ones of `x`; nothing saturates.
+    ///
+    /// # Safety
+    /// The tier's features.
+    unsafe fn dpbusd(sum: Self::I, w: Self::I, x: Self::I) -> Self::I;
+}
+impl Dpbusd for AvxVnni {
+    intrinsics! { dpbusd(sum: I, w: I, x: I) -> I = _mm256_dpbusd_avx_epi32; }
+}
+impl Dpbusd for Avx512Vnni {
+    intrinsics! { dpbusd(sum: I, w: I, x: I) -> I = _mm512_dpbusd_epi32; }
 }
 
 impl Simd for Avx512Vnni {
@@ -344,7 +349,10 @@ impl Simd for Avx512Vnni {
     const VNNI: bool = true;
     const COLUMNS: usize = 6;
     const GEMV_COLUMNS: usize = 8;
-    entry_points!("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni");
+    entry_points!(
+        "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni",
+        dot::dpbusd_products::<Self, C, R, N>
+    );
     intrinsics! {
         and(a: I, b: I) -> I = _mm512_and_si512;
         or(a: I, b: I) -> I = _mm512_or_si512;
@@ -352,9 +360,6 @@ impl Simd for Avx512Vnni {
         add8(a: I, b: I) -> I = _mm512_add_epi8;
         sub8(a: I, b: I) -> I = _mm512_sub_epi8;
         min_u8(a: I, b: I) -> I = _mm512_min_epu8;
-        abs8(a: I) -> I = _mm512_abs_epi8;
-        add16(a: I, b: I) -> I = _mm512_add_epi16;
-        sub16(a: I, b: I) -> I = _mm512_sub_epi16;
         add32(a: I, b: I) -> I = _mm512_add_epi32;
         sub32(a: I, b: I) -> I = _mm512_sub_epi32;
         min32(a: I, b: I) -> I = _mm512_min_epi32;
@@ -364,9 +369,7 @@ impl Simd for Avx512Vnni {
         unpack_hi32(a: I, b: I) -> I = _mm512_unpackhi_epi32;
         unpack_lo64(a: I, b: I) -> I = _mm512_unpacklo_epi64;
         unpack_hi64(a: I, b: I) -> I = _mm512_unpackhi_epi64;
-        maddubs(a: I, b: I) -> I = _mm512_maddubs_epi16;
         madd(a: I, b: I) -> I = _mm512_madd_epi16;
-        dpbusd(sum: I, w: I, x: I) -> I = _mm512_dpbusd_epi32;
         add(a: F, b: F) -> F = _mm512_add_ps;
         mul(a: F, b: F) -> F = _mm512_mul_ps;
         fma(a: F, b: F, c: F) -> F = _mm512_fmadd_ps;
@@ -416,11 +419,6 @@ impl Simd for Avx512Vnni {
             let v = _mm512_inserti32x4::<2>(v, _mm_loadu_si128(p(first + 8).cast()));
             _mm512_inserti32x4::<3>(v, _mm_loadu_si128(p(first + 12).cast()))
         }
-    }
-    #[inline(always)]
-    unsafe fn sign8(a: __m512i, sign: __m512i) -> __m512i {
-        // SAFETY: as above.
-        unsafe { _mm512_mask_sub_epi8(a, _mm512_movepi8_mask(sign), _mm512_setzero_si512(), a) }
     }
     #[inline(always)]
     unsafe fn negate_where(a: __m512i, bits: __m512i, bit: __m512i, offset: __m512i) -> __m512i {

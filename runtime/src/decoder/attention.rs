@@ -15,7 +15,7 @@ const SHORT: usize = 16;
 /// Tokens per tile of a long batch.
 const TILE: usize = 16;
 
-/// The cache of a spec, and where the batch begins.
+/// The cache of a layer, and where the batch begins.
 pub(super) struct Heads<'a> {
     pub(super) cache: &'a mut AttentionCache,
     pub(super) position: usize,

@@ -162,9 +162,10 @@ impl<'a> Ops<'a> {
     ) -> Input<'b> {
         let (n, width) = (input.n, up.weight.rows());
         space.resize(n, width);
-        let _op = trace::op(|| Work {
-            name: format!("{}+activation", work_of(&[(gate, input, &mut []), (up, input, &mut [])]).name),
-            ..work_of(&[(gate, input, &mut []), (up, input, &mut [])])
+        let _op = trace::op(|| {
+            let mut work = work_of(&[(gate, input, &mut []), (up, input, &mut [])]);
+            work.name += "+activation";
+            work
         });
         let most = (GATED_VALUES / 2 / n / ROW_TILE).max(1) * ROW_TILE;
         let shares = self.crew.threads() * SHARES_PER_THREAD;

@@ -38,40 +38,46 @@ unsafe fn nibbles(rows: &Rows, offset: usize) -> [[uint8x16_t; 2]; MR] {
     })
 }
 
-/// `d: f16, qs: [u8; 16]`, `w = d * (q - 8)`.
-pub(crate) struct Q4_0;
-impl TileFormat for Q4_0 {
-    const LEN: usize = 32;
-    const BYTES: usize = Format::Q4_0.block_bytes();
-    const CODES32: Option<Codes32> = Some(Codes32::Nibbles);
-    const MAX: i32 = 15;
-    const OFFSET: i32 = 8;
-    type Signed = Short;
-    type Block = ();
-    #[inline(always)]
-    unsafe fn block(_: &Rows, _: Format) {}
-    #[inline(always)]
-    unsafe fn load(rows: &Rows, (): &(), _: usize, _: usize) -> Tile {
-        // SAFETY: the block's 18 bytes.
-        unsafe { tile(nibbles(rows, 2), f16(rows, 0), no_mins()) }
+/// Formats of 32 weights per block, none of which is decoded ahead: type of the sums, largest |code|, further constants, and the
+/// tile of the block at `rows`, of which `BYTES` bytes are readable.
+macro_rules! blocks32 {
+    ($(#[$doc:meta])* $name:ident: $signed:ty, $max:literal, { $($const:item)* } |$rows:ident| $tile:block) => {
+        $(#[$doc])*
+        pub(crate) struct $name;
+        impl TileFormat for $name {
+            const LEN: usize = 32;
+            const BYTES: usize = Format::$name.block_bytes();
+            const MAX: i32 = $max;
+            $($const)*
+            type Signed = $signed;
+            type Block = ();
+            #[inline(always)]
+            unsafe fn block(_: &Rows, _: Format) {}
+            #[inline(always)]
+            unsafe fn load($rows: &Rows, (): &(), _: usize, _: usize) -> Tile {
+                // SAFETY: the caller's block; NEON is part of the aarch64 baseline.
+                unsafe { $tile }
+            }
+        }
+    };
+}
+
+blocks32! {
+    /// `d: f16, qs: [u8; 16]`, `w = d * (q - 8)`.
+    Q4_0: Short, 15, {
+        const CODES32: Option<Codes32> = Some(Codes32::Nibbles);
+        const OFFSET: i32 = 8;
+    } |rows| {
+        tile(nibbles(rows, 2), f16(rows, 0), no_mins())
     }
 }
 
-/// `d: f16, m: f16, qs: [u8; 16]`, `w = d * q + m`.
-pub(crate) struct Q4_1;
-impl TileFormat for Q4_1 {
-    const MINS: Mins = Mins::Per32;
-    const LEN: usize = 32;
-    const BYTES: usize = Format::Q4_1.block_bytes();
-    const MAX: i32 = 15;
-    type Signed = Short;
-    type Block = ();
-    #[inline(always)]
-    unsafe fn block(_: &Rows, _: Format) {}
-    #[inline(always)]
-    unsafe fn load(rows: &Rows, (): &(), _: usize, _: usize) -> Tile {
-        // SAFETY: the block's 20 bytes.
-        unsafe { tile(nibbles(rows, 4), f16(rows, 0), f16(rows, 2)) }
+blocks32! {
+    /// `d: f16, m: f16, qs: [u8; 16]`, `w = d * q + m`.
+    Q4_1: Short, 15, {
+        const MINS: Mins = Mins::Per32;
+    } |rows| {
+        tile(nibbles(rows, 4), f16(rows, 0), f16(rows, 2))
     }
 }
 
@@ -96,60 +102,30 @@ unsafe fn five_bits(rows: &Rows, qh: usize, qs: usize) -> [[uint8x16_t; 2]; MR] 
     })
 }
 
-/// `d: f16, qh: u32, qs: [u8; 16]`, `w = d * (q - 16)`; the codes are `q - 16`.
-pub(crate) struct Q5_0;
-impl TileFormat for Q5_0 {
-    const LEN: usize = 32;
-    const BYTES: usize = Format::Q5_0.block_bytes();
-    const MAX: i32 = 16;
-    type Signed = Short;
-    type Block = ();
-    #[inline(always)]
-    unsafe fn block(_: &Rows, _: Format) {}
-    #[inline(always)]
-    unsafe fn load(rows: &Rows, (): &(), _: usize, _: usize) -> Tile {
-        // SAFETY: the block's 22 bytes.
-        unsafe { tile(five_bits(rows, 2, 6), f16(rows, 0), no_mins()) }
+blocks32! {
+    /// `d: f16, qh: u32, qs: [u8; 16]`, `w = d * (q - 16)`; the codes are `q - 16`.
+    Q5_0: Short, 16, {} |rows| {
+        tile(five_bits(rows, 2, 6), f16(rows, 0), no_mins())
     }
 }
 
-/// `d: f16, m: f16, qh: u32, qs: [u8; 16]`, `w = d * q + m`; the codes are `q - 16`.
-pub(crate) struct Q5_1;
-impl TileFormat for Q5_1 {
-    const MINS: Mins = Mins::Per32;
-    const LEN: usize = 32;
-    const BYTES: usize = Format::Q5_1.block_bytes();
-    const MAX: i32 = 16;
-    const OFFSET: i32 = -16;
-    type Signed = Short;
-    type Block = ();
-    #[inline(always)]
-    unsafe fn block(_: &Rows, _: Format) {}
-    #[inline(always)]
-    unsafe fn load(rows: &Rows, (): &(), _: usize, _: usize) -> Tile {
-        // SAFETY: the block's 24 bytes.
-        unsafe { tile(five_bits(rows, 4, 8), f16(rows, 0), f16(rows, 2)) }
+blocks32! {
+    /// `d: f16, m: f16, qh: u32, qs: [u8; 16]`, `w = d * q + m`; the codes are `q - 16`.
+    Q5_1: Short, 16, {
+        const MINS: Mins = Mins::Per32;
+        const OFFSET: i32 = -16;
+    } |rows| {
+        tile(five_bits(rows, 4, 8), f16(rows, 0), f16(rows, 2))
     }
 }
 
-/// `d: f16, qs: [i8; 32]`, `w = d * q`; q may be -128.
-pub(crate) struct Q8_0;
-impl TileFormat for Q8_0 {
-    const LEN: usize = 32;
-    const BYTES: usize = Format::Q8_0.block_bytes();
-    const CODES32: Option<Codes32> = Some(Codes32::Bytes);
-    const MAX: i32 = 128;
-    type Signed = Byte;
-    type Block = ();
-    #[inline(always)]
-    unsafe fn block(_: &Rows, _: Format) {}
-    #[inline(always)]
-    unsafe fn load(rows: &Rows, (): &(), _: usize, _: usize) -> Tile {
-        // SAFETY: the block's 34 bytes.
-        unsafe {
-            let codes = each!(4, r => [bytes(rows, r, 2), bytes(rows, r, 18)]);
-            tile(codes, f16(rows, 0), no_mins())
-        }
+blocks32! {
+    /// `d: f16, qs: [i8; 32]`, `w = d * q`; q may be -128.
+    Q8_0: Byte, 128, {
+        const CODES32: Option<Codes32> = Some(Codes32::Bytes);
+    } |rows| {
+        let codes = each!(4, r => [bytes(rows, r, 2), bytes(rows, r, 18)]);
+        tile(codes, f16(rows, 0), no_mins())
     }
 }
 
@@ -164,45 +140,24 @@ unsafe fn codebook(values: &[i8; 16], rows: &Rows, offset: usize) -> [[uint8x16_
     }
 }
 
-/// `d: f16, qs: [u8; 16]`, `w = d * CODEBOOK[q]`.
-pub(crate) struct IQ4_NL;
-impl TileFormat for IQ4_NL {
-    const LEN: usize = 32;
-    const BYTES: usize = Format::IQ4_NL.block_bytes();
-    const CODES32: Option<Codes32> = Some(Codes32::Codebook);
-    const MAX: i32 = 127;
-    type Signed = Byte;
-    type Block = ();
-    #[inline(always)]
-    unsafe fn block(_: &Rows, _: Format) {}
-    #[inline(always)]
-    unsafe fn load(rows: &Rows, (): &(), _: usize, _: usize) -> Tile {
-        // SAFETY: the block's 18 bytes.
-        unsafe { tile(codebook(&iq4_nl::CODEBOOK, rows, 2), f16(rows, 0), no_mins()) }
+blocks32! {
+    /// `d: f16, qs: [u8; 16]`, `w = d * CODEBOOK[q]`.
+    IQ4_NL: Byte, 127, {
+        const CODES32: Option<Codes32> = Some(Codes32::Codebook);
+    } |rows| {
+        tile(codebook(&iq4_nl::CODEBOOK, rows, 2), f16(rows, 0), no_mins())
     }
 }
 
-/// `e: u8, qs: [u8; 16]`, `w = 2^(e - 128) * CODEBOOK[q]`.
-pub(crate) struct MXFP4;
-impl TileFormat for MXFP4 {
-    const LEN: usize = 32;
-    const BYTES: usize = Format::MXFP4.block_bytes();
-    const MAX: i32 = 12;
-    type Signed = Short;
-    type Block = ();
-    #[inline(always)]
-    unsafe fn block(_: &Rows, _: Format) {}
-    #[inline(always)]
-    unsafe fn load(rows: &Rows, (): &(), _: usize, _: usize) -> Tile {
-        // SAFETY: the block's 17 bytes; NEON is part of the aarch64 baseline.
-        unsafe {
-            let e = vandq_u32(words(rows, 0), vdupq_n_u32(0xff));
-            // The two smallest are subnormal.
-            let subnormal = vshlq_u32(vdupq_n_u32(0x0020_0000), vreinterpretq_s32_u32(e));
-            let normal = vshlq_n_u32::<23>(vsubq_u32(e, vdupq_n_u32(1)));
-            let d = vbslq_u32(vcltq_u32(e, vdupq_n_u32(2)), subnormal, normal);
-            tile(codebook(&mxfp4::CODEBOOK, rows, 1), vreinterpretq_f32_u32(d), no_mins())
-        }
+blocks32! {
+    /// `e: u8, qs: [u8; 16]`, `w = 2^(e - 128) * CODEBOOK[q]`.
+    MXFP4: Short, 12, {} |rows| {
+        let e = vandq_u32(words(rows, 0), vdupq_n_u32(0xff));
+        // The two smallest are subnormal.
+        let subnormal = vshlq_u32(vdupq_n_u32(0x0020_0000), vreinterpretq_s32_u32(e));
+        let normal = vshlq_n_u32::<23>(vsubq_u32(e, vdupq_n_u32(1)));
+        let d = vbslq_u32(vcltq_u32(e, vdupq_n_u32(2)), subnormal, normal);
+        tile(codebook(&mxfp4::CODEBOOK, rows, 1), vreinterpretq_f32_u32(d), no_mins())
     }
 }
 

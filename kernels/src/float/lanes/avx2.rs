@@ -90,26 +90,10 @@ impl Lanes for Ymm2 {
         unsafe { Ymm2(scale2(self.0, t.0), scale2(self.1, t.1)) }
     }
     #[inline(always)] unsafe fn swap_pairs(self) -> Self { both!(swap_pairs, self) }
-    #[inline(always)]
-    unsafe fn sum(self) -> f32 {
-        // SAFETY: see above.
-        unsafe {
-            let l8 = _mm256_add_ps(self.0, self.1);
-            let l4 = _mm_add_ps(_mm256_castps256_ps128(l8), _mm256_extractf128_ps::<1>(l8));
-            let l2 = _mm_add_ps(l4, _mm_movehl_ps(l4, l4));
-            _mm_cvtss_f32(_mm_add_ss(l2, _mm_shuffle_ps::<1>(l2, l2)))
-        }
-    }
-    #[inline(always)]
-    unsafe fn max_of_all(self) -> f32 {
-        // SAFETY: see above.
-        unsafe {
-            let l8 = _mm256_max_ps(self.0, self.1);
-            let l4 = _mm_max_ps(_mm256_castps256_ps128(l8), _mm256_extractf128_ps::<1>(l8));
-            let l2 = _mm_max_ps(l4, _mm_movehl_ps(l4, l4));
-            _mm_cvtss_f32(_mm_max_ss(l2, _mm_shuffle_ps::<1>(l2, l2)))
-        }
-    }
+    // SAFETY: see above.
+    #[inline(always)] unsafe fn sum(self) -> f32 { unsafe { sum8(_mm256_add_ps(self.0, self.1)) } }
+    // SAFETY: see above.
+    #[inline(always)] unsafe fn max_of_all(self) -> f32 { unsafe { max8(_mm256_max_ps(self.0, self.1)) } }
 
     type Bytes = (__m256i, __m256i);
     type Ints = (__m256i, __m256i);
@@ -130,6 +114,28 @@ impl Lanes for Ymm2 {
 }
 
 // Free functions and not closures: only functions can be forced inline into the caller that has the features.
+
+/// The last three levels of the tree of contract section 3.
+#[inline(always)]
+pub(super) unsafe fn sum8(l8: __m256) -> f32 {
+    // SAFETY: the caller has AVX2.
+    unsafe {
+        let l4 = _mm_add_ps(_mm256_castps256_ps128(l8), _mm256_extractf128_ps::<1>(l8));
+        let l2 = _mm_add_ps(l4, _mm_movehl_ps(l4, l4));
+        _mm_cvtss_f32(_mm_add_ss(l2, _mm_shuffle_ps::<1>(l2, l2)))
+    }
+}
+
+/// As [`sum8`], of maxima.
+#[inline(always)]
+pub(super) unsafe fn max8(l8: __m256) -> f32 {
+    // SAFETY: the caller has AVX2.
+    unsafe {
+        let l4 = _mm_max_ps(_mm256_castps256_ps128(l8), _mm256_extractf128_ps::<1>(l8));
+        let l2 = _mm_max_ps(l4, _mm_movehl_ps(l4, l4));
+        _mm_cvtss_f32(_mm_max_ss(l2, _mm_shuffle_ps::<1>(l2, l2)))
+    }
+}
 
 #[inline(always)]
 unsafe fn copysign(a: __m256, s: __m256) -> __m256 {

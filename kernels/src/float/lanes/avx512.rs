@@ -1,6 +1,7 @@
 //! Sixteen lanes in one zmm register (AVX-512 F, BW, DQ, VL and VNNI).
 
 use super::Lanes;
+use super::avx2::{max8, sum8};
 use std::arch::x86_64::*;
 
 #[derive(Clone, Copy)]
@@ -68,32 +69,19 @@ impl Lanes for Zmm {
     #[inline(always)] unsafe fn swap_pairs(self) -> Self { unsafe { Zmm(_mm512_permute_ps::<0b10_11_00_01>(self.0)) } }
     #[inline(always)]
     unsafe fn sum(self) -> f32 {
-        unsafe {
-            let l8 = _mm256_add_ps(_mm512_castps512_ps256(self.0), _mm512_extractf32x8_ps::<1>(self.0));
-            let l4 = _mm_add_ps(_mm256_castps256_ps128(l8), _mm256_extractf128_ps::<1>(l8));
-            let l2 = _mm_add_ps(l4, _mm_movehl_ps(l4, l4));
-            _mm_cvtss_f32(_mm_add_ss(l2, _mm_shuffle_ps::<1>(l2, l2)))
-        }
+        unsafe { sum8(_mm256_add_ps(_mm512_castps512_ps256(self.0), _mm512_extractf32x8_ps::<1>(self.0))) }
     }
     #[inline(always)]
     unsafe fn max_of_all(self) -> f32 {
-        unsafe {
-            let l8 = _mm256_max_ps(_mm512_castps512_ps256(self.0), _mm512_extractf32x8_ps::<1>(self.0));
-            let l4 = _mm_max_ps(_mm256_castps256_ps128(l8), _mm256_extractf128_ps::<1>(l8));
-            let l2 = _mm_max_ps(l4, _mm_movehl_ps(l4, l4));
-            _mm_cvtss_f32(_mm_max_ss(l2, _mm_shuffle_ps::<1>(l2, l2)))
-        }
+        unsafe { max8(_mm256_max_ps(_mm512_castps512_ps256(self.0), _mm512_extractf32x8_ps::<1>(self.0))) }
     }
 
-    type Bytes = (__m512i, __m512i);
+    /// Plus 128, which makes them unsigned.
+    type Bytes = __m512i;
     type Ints = __m512i;
-    // The keys as |k|, and their signs as a mask would cost more than k + 128 with the sum of q taken off again, which is
-    // the same for all keys: the accumulator starts without it and `dot4` subtracts 128 times the sum of its four q.
-    #[inline(always)] unsafe fn load_bytes(p: *const i8) -> Self::Bytes {
-        unsafe {
-            let k = _mm512_loadu_si512(p.cast());
-            (_mm512_xor_si512(k, _mm512_set1_epi8(-128)), k)
-        }
+    #[inline(always)]
+    unsafe fn load_bytes(p: *const i8) -> Self::Bytes {
+        unsafe { _mm512_xor_si512(_mm512_loadu_si512(p.cast()), _mm512_set1_epi8(-128)) }
     }
     #[inline(always)] unsafe fn zero_ints() -> Self::Ints { unsafe { _mm512_setzero_si512() } }
     #[inline(always)]
@@ -101,7 +89,7 @@ impl Lanes for Zmm {
         unsafe {
             let q = _mm512_set1_epi32(q);
             let offset = _mm512_dpbusd_epi32(_mm512_setzero_si512(), _mm512_set1_epi8(-128), q);
-            _mm512_sub_epi32(_mm512_dpbusd_epi32(sums, k.0, q), offset)
+            _mm512_sub_epi32(_mm512_dpbusd_epi32(sums, k, q), offset)
         }
     }
     #[inline(always)] unsafe fn from_ints(sums: Self::Ints) -> Self { unsafe { Zmm(_mm512_cvtepi32_ps(sums)) } }
