@@ -27,9 +27,9 @@ impl Cpus {
         let quota = Cgroups::of_this_process().cpu_quota();
         let status = std::fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
         let mut cpus = Cpus::read(Path::new("/sys/devices"), &allowed(&status), quota);
-        // The standard library knows other systems, and a second opinion does no harm on Linux.
-        let std = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
         if cpus.usable == 0 {
+            // Not Linux: the standard library knows other systems.
+            let std = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
             cpus = Cpus { usable: std, cores: std, fast_cores: std, quota };
         }
         cpus
