@@ -8,6 +8,7 @@ use super::dot::{Acc, Activations, Columns, ScaledSums, accumulate, accumulate_m
 use super::simd::Simd;
 use super::tile::{Head, MAX_ROWS, Rows, Tile, TileFormat};
 use crate::format::GROUP;
+use crate::list::tile;
 use crate::matrix::{MatMut, Matrix, QuantizedRows};
 use crate::table::Matmul;
 use std::arch::x86_64::*;
@@ -25,7 +26,8 @@ const AHEAD: usize = 4;
 
 /// The kernel of format `T` on tier `S`.
 pub(crate) const fn of<S: Simd, T: TileFormat<S>>() -> Option<Matmul> {
-    Some(Matmul { run: matmul::<S, T>, scratch: scratch_bytes::<S, T> })
+    let (gemv, gemm) = (tile(S::ROWS, S::GEMV_COLUMNS), tile(TILES * S::ROWS, S::COLUMNS));
+    Some(Matmul { run: matmul::<S, T>, scratch: scratch_bytes::<S, T>, gemv, gemm })
 }
 
 /// With mins, so many columns at a time: their scaled sums are in scratch.
@@ -112,9 +114,9 @@ impl TileRows {
     fn new(w: &Matrix<'_>, r0: usize, n: usize) -> TileRows {
         let live = n.min(w.rows() - r0);
         // Past the last row the last row is repeated and its results are not stored.
-        let row = |i: usize| w.data().as_ptr().wrapping_add((r0 + i.min(live - 1)) * w.row_bytes());
-        let ahead = n * w.row_bytes();
-        let per_group = ahead.div_ceil((w.cols() / GROUP).max(1));
+        let row = |i: usize| w.data().as_ptr().wrapping_add((r0 + i.min(live - 1)) * w.stride());
+        let ahead = n * w.stride();
+        let per_group = (n * w.row_bytes()).div_ceil((w.cols() / GROUP).max(1));
         TileRows { start: std::array::from_fn(row), live, ahead, per_group }
     }
 
