@@ -16,6 +16,9 @@ const U: f64 = 1.0 / (1u64 << 24) as f64;
 /// What a rounding into the subnormals can be off by, and with it each operation.
 const TINY: f64 = 1e-45;
 
+/// Where exp(-x) is infinite x / (1 + exp(-x)) is 0, which is off by less than this.
+const OVERFLOW: f64 = 3e-37;
+
 /// `(1 + u)^n - 1`, the factor of `n` roundings one after the other.
 fn gamma(n: usize) -> f64 {
     libm::expm1(n as f64 * libm::log1p(U))
@@ -63,12 +66,13 @@ impl Worst {
     fn new(name: impl Into<String>, bound: &'static str) -> Worst {
         Worst { name: name.into(), bound, results: 0, units: 0.0, part: 0.0 }
     }
-    /// A result that may be off by `factor * scale`.
-    fn add(&mut self, got: f32, exact: f64, factor: f64, scale: f64) {
-        let error = (f64::from(got) - exact).abs();
+    /// A result that may be off by `factor * scale`, and by `small` for what underflows on the way.
+    fn add(&mut self, got: f32, exact: f64, factor: f64, scale: f64, small: f64) {
+        let error = ((f64::from(got) - exact).abs() - small - 16.0 * TINY).max(0.0);
         self.results += 1;
-        self.units = self.units.max((error - TINY).max(0.0) / scale.max(f64::MIN_POSITIVE) / U);
-        let part = error / (factor * scale + 16.0 * TINY);
+        let units = error / scale.max(f64::MIN_POSITIVE) / U;
+        self.units = if units <= self.units { self.units } else { units };
+        let part = if error == 0.0 { 0.0 } else { error / (factor * scale) };
         // A NaN is as wrong as can be.
         self.part = if part <= self.part { self.part } else { part };
     }
@@ -89,7 +93,9 @@ fn main() -> Result<(), Error> {
         all.push(attention(&k, &mut rng, ty, results / 10)?);
     }
     println!("{results} results per operation ({} for attention), seed {seed}.\n", results / 10);
-    println!("| operation | bound, see contract.md | results | largest error, units of u | of the bound |\n|---|---|---:|---:|---:|");
+    println!(
+        "| operation | bound, see contract.md | results | largest error, units of u | of the bound |\n|---|---|---:|---:|---:|"
+    );
     for w in &all {
         println!("| {} | {} | {} | {:.2} | {:.3} |", w.name, w.bound, w.results, w.units, w.part);
     }
@@ -109,7 +115,8 @@ fn products(k: &Kernels, rng: &mut Rng, format: Format, results: usize) -> Resul
     let mut worst = Worst::new(format!("{}.matmul", format.name().to_lowercase()), bound);
     let (rows, n) = (16, 16);
     while worst.results < results {
-        let cols = format.block_len().max(32) * (1 + rng.next() as usize % if format.block_len() == 256 { 3 } else { 16 });
+        let cols = format.block_len().max(32)
+            * (1 + rng.next() as usize % if format.block_len() == 256 { 3 } else { 16 });
         let size = format.row_bytes(cols).unwrap_or(0) * rows;
         let mut data: Vec<u8> = (0..size).map(|_| rng.next() as u8).collect();
         if rng.next().is_multiple_of(4) {
@@ -133,9 +140,10 @@ fn products(k: &Kernels, rng: &mut Rng, format: Format, results: usize) -> Resul
             for r in 0..rows {
                 k.dequantize_row(&w, r, &mut row)?;
                 for c in 0..n {
-                    let products = row.iter().zip(&x[c * cols..][..cols]).map(|(w, x)| f64::from(*w) * f64::from(*x));
+                    let products =
+                        row.iter().zip(&x[c * cols..][..cols]).map(|(w, x)| f64::from(*w) * f64::from(*x));
                     let (sum, size) = products.fold((0.0, 0.0), |(s, m), p| (s + p, m + p.abs()));
-                    worst.add(y[c * rows + r], sum, gamma(cols.div_ceil(16) + 4), size);
+                    worst.add(y[c * rows + r], sum, gamma(cols.div_ceil(16) + 4), size, TINY * cols as f64);
                 }
             }
             continue;
@@ -150,13 +158,18 @@ fn products(k: &Kernels, rng: &mut Rng, format: Format, results: usize) -> Resul
                 for (c, (sum, size)) in exact.iter_mut().enumerate() {
                     let at = c * cols / 32 + g;
                     let (q, dx) = (&q[at * 32..][..32], f64::from(d[at]));
-                    let codes = |i: usize| i32::from(group.s[i / 16]) * i32::from(group.q[i]) * i32::from(q[i]);
+                    let codes =
+                        |i: usize| i32::from(group.s[i / 16]) * i32::from(group.q[i]) * i32::from(q[i]);
                     let isum: i32 = (0..32).map(codes).sum();
                     let min = |h: usize| f64::from(group.m[h]) * dx * f64::from(sums[2 * at + h]);
                     let t = f64::from(group.d) * dx * f64::from(isum);
                     *sum += t + min(0) + min(1);
                     // A min of 32 meets one sum, in which halves may cancel.
-                    let mins = if format.mins() == Mins::Per32 { (min(0) + min(1)).abs() } else { min(0).abs() + min(1).abs() };
+                    let mins = if format.mins() == Mins::Per32 {
+                        (min(0) + min(1)).abs()
+                    } else {
+                        min(0).abs() + min(1).abs()
+                    };
                     *size += t.abs() + mins;
                 }
             });
@@ -164,9 +177,11 @@ fn products(k: &Kernels, rng: &mut Rng, format: Format, results: usize) -> Resul
                 if !size.is_finite() || *size > 1e37 {
                     continue; // scales that are not finite, or overflow
                 }
+                // A product of scales may be subnormal, and is multiplied by up to 2^23.
+                let underflow = (cols / 32) as f64 * f64::from(1 << 23) * TINY;
                 let chain = cols / 32 * if format.mins() == Mins::Per16 { 2 } else { 1 };
                 let factor = gamma(chain + if format.mins() == Mins::None { 1 } else { 2 });
-                worst.add(y[c * rows + r], *sum, factor, *size + TINY * cols as f64 / U);
+                worst.add(y[c * rows + r], *sum, factor, *size, underflow);
             }
         }
     }
@@ -184,7 +199,7 @@ fn quantization(k: &Kernels, rng: &mut Rng, results: usize) -> Result<Worst, Err
             let back = f64::from(d[0]) * f64::from(q);
             // As the error of what is put back, which is exact in f64.
             let error = back - f64::from(*x);
-            worst.add(error as f32, 0.0, 1.0 / 254.0 + 2.0 * U, f64::from(amax));
+            worst.add(error as f32, 0.0, 1.0 / 254.0 + 2.0 * U, f64::from(amax), 0.0);
         }
     }
     Ok(worst)
@@ -192,7 +207,11 @@ fn quantization(k: &Kernels, rng: &mut Rng, results: usize) -> Result<Worst, Err
 
 fn rows(k: &Kernels, rng: &mut Rng, results: usize) -> Result<Vec<Worst>, Error> {
     let mut rms = Worst::new("rms_norm", "gamma(ceil(n / 16) / 2 + 8) * result");
-    let mut soft = Worst::new("softmax", "gamma(distance to the largest + its mean + ceil(n / 16) + 11) * result");
+    let mut layer =
+        Worst::new("layer_norm", "E r (1 + y) / (1 - E r) + gamma(ceil(n / 16) / 2 + 10) * result");
+    let mut rope = Worst::new("rope_interleaved", "gamma(2) * (magnitudes of both products)");
+    let mut soft =
+        Worst::new("softmax", "gamma(distance to the largest + its mean + ceil(n / 16) + 11) * result");
     let mut silu = Worst::new("silu", "gamma(5) * result");
     let mut tanh_gelu = Worst::new("gelu_tanh", "gamma(12 t e / (1 + e) + 6) * result");
     let mut erf_gelu = Worst::new("gelu_erf", "gamma(10) * x");
@@ -208,7 +227,33 @@ fn rows(k: &Kernels, rng: &mut Rng, results: usize) -> Result<Vec<Worst>, Error>
         let mean = wide.iter().map(|x| x * x).sum::<f64>() / n as f64 + f64::from(1e-6f32);
         for (y, x) in y.iter().zip(&wide) {
             let exact = x / libm::sqrt(mean);
-            rms.add(*y, exact, gamma(n.div_ceil(16) / 2 + 8), exact.abs());
+            rms.add(*y, exact, gamma(n.div_ceil(16) / 2 + 8), exact.abs(), 0.0);
+        }
+        let long = n.div_ceil(16);
+        k.layer_norm(&x, None, None, 1e-5, &mut y)?;
+        let size = wide.iter().map(|x| x.abs()).sum::<f64>() / n as f64;
+        let most = wide.iter().fold(0.0f64, |m, x| m.max(x.abs()));
+        let mu = wide.iter().sum::<f64>() / n as f64;
+        let variance = wide.iter().map(|x| (x - mu) * (x - mu)).sum::<f64>() / n as f64 + f64::from(1e-5f32);
+        let scale = 1.0 / libm::sqrt(variance);
+        let moved = gamma(long + 6) * (size + most) * scale;
+        for (y, x) in y.iter().zip(&wide) {
+            let exact = (x - mu) * scale;
+            let bound =
+                moved * (1.0 + exact.abs()) / (1.0 - moved).max(1e-9) + gamma(long / 2 + 10) * exact.abs();
+            let base = (size + most) * scale * (1.0 + exact.abs());
+            layer.add(*y, exact, bound / base, base, 0.0);
+        }
+        let (angles, pairs) = (rng.row(n / 2), n / 2);
+        let turn =
+            |f: fn(f64) -> f64| -> Vec<f32> { angles.iter().map(|a| f(f64::from(*a)) as f32).collect() };
+        let (cos, sin) = (turn(libm::cos), turn(libm::sin));
+        y.copy_from_slice(&x);
+        k.rope_interleaved(&mut y, &cos, &sin)?;
+        for i in 0..pairs {
+            let (a, b, c, s) = (wide[2 * i], wide[2 * i + 1], f64::from(cos[i]), f64::from(sin[i]));
+            rope.add(y[2 * i], a * c - b * s, gamma(2), (a * c).abs() + (b * s).abs(), 0.0);
+            rope.add(y[2 * i + 1], b * c + a * s, gamma(2), (b * c).abs() + (a * s).abs(), 0.0);
         }
         y.copy_from_slice(&x);
         k.softmax(&mut y)?;
@@ -219,7 +264,7 @@ fn rows(k: &Kernels, rng: &mut Rng, results: usize) -> Result<Vec<Worst>, Error>
         for ((y, x), e) in y.iter().zip(&wide).zip(&e) {
             let steps = (top - x) + mean + (n.div_ceil(16) + 11) as f64;
             // exp rounds into the subnormals where the result is smaller than they are.
-            soft.add(*y, e / sum, libm::expm1(steps * libm::log1p(U)), e / sum + 1e-38);
+            soft.add(*y, e / sum, libm::expm1(steps * libm::log1p(U)), e / sum, 1e-37);
         }
         let apply = |f: &dyn Fn(&mut [f32]) -> Result<(), Error>| {
             let mut y = x.clone();
@@ -228,35 +273,35 @@ fn rows(k: &Kernels, rng: &mut Rng, results: usize) -> Result<Vec<Worst>, Error>
         let one = |t: f64| libm::expm1(t * libm::log1p(U));
         for (y, x) in apply(&|y| k.activate(Activation::Silu, y))?.iter().zip(&wide) {
             let exact = x / (1.0 + libm::exp(-x));
-            silu.add(*y, exact, gamma(5), exact.abs() + 1e-37);
+            silu.add(*y, exact, gamma(5), exact.abs(), OVERFLOW);
         }
         for (y, x) in apply(&|y| k.activate(Activation::GeluTanh, y))?.iter().zip(&wide) {
             let t = 0.797_884_560_802_865_4 * (x + 0.044715 * x * x * x);
             let e = libm::exp(-2.0 * t);
             let exact = x / (1.0 + e);
             let share = if e.is_infinite() { 1.0 } else { e / (1.0 + e) };
-            tanh_gelu.add(*y, exact, one(12.0 * t.abs() * share + 6.0), exact.abs() + 1e-37);
+            tanh_gelu.add(*y, exact, one(12.0 * t.abs() * share + 6.0), exact.abs(), OVERFLOW);
         }
         for (y, x) in apply(&|y| k.activate(Activation::GeluErf, y))?.iter().zip(&wide) {
             let exact = 0.5 * x * libm::erfc(-x * std::f64::consts::FRAC_1_SQRT_2);
-            erf_gelu.add(*y, exact, gamma(10), x.abs());
+            erf_gelu.add(*y, exact, gamma(10), x.abs(), 0.0);
         }
         for (y, x) in apply(&|y| k.exp(y))?.iter().zip(&wide) {
             if *x < 88.0 {
                 let exact = libm::exp(*x);
-                exp.add(*y, exact, 2.0 * U, exact + 1.2e-38);
+                exp.add(*y, exact, 2.0 * U, exact, 1e-44);
             }
         }
         for (y, x) in apply(&|y| k.tanh(y))?.iter().zip(&wide) {
             let exact = libm::tanh(*x);
-            tanh.add(*y, exact, 6.0 * U, exact.abs());
+            tanh.add(*y, exact, 6.0 * U, exact.abs(), 0.0);
         }
         for (y, x) in apply(&|y| k.erf(y))?.iter().zip(&wide) {
             let exact = libm::erf(*x);
-            erf.add(*y, exact, 6.0 * U, exact.abs());
+            erf.add(*y, exact, 6.0 * U, exact.abs(), 0.0);
         }
     }
-    Ok(vec![rms, soft, silu, tanh_gelu, erf_gelu, exp, tanh, erf])
+    Ok(vec![rms, layer, rope, soft, silu, tanh_gelu, erf_gelu, exp, tanh, erf])
 }
 
 /// Against attention in f64 over keys and values as the cache holds them (f32, f16) or over the caller's (q8_0, whose bound is that
@@ -313,7 +358,7 @@ fn attention(k: &Kernels, rng: &mut Rng, ty: KvType, results: usize) -> Result<W
         };
         for (t, y) in y.iter().enumerate() {
             let exact = p.iter().zip(value.chunks(dim)).map(|(p, v)| p * f64::from(v[t])).sum::<f64>() / sum;
-            worst.add(*y, exact, factor, largest);
+            worst.add(*y, exact, factor, largest, 0.0);
         }
     }
     Ok(worst)

@@ -41,7 +41,8 @@ pub fn run(args: &Args, verbosity: Verbosity) -> Result<(), CliError> {
         };
         reports.push((tier, report));
     }
-    let text = if args.json { as_json(args.seed, &reports)? } else { as_text(&reports, verbosity.verbose > 0) };
+    let text =
+        if args.json { as_json(args.seed, &reports)? } else { as_text(&reports, verbosity.verbose > 0) };
     writeln!(std::io::stdout().lock(), "{text}").map_err(|e| CliError::output(&e))?;
     match reports.iter().filter_map(|(_, r)| r.as_ref().ok()).map(|r| r.differences().count()).sum() {
         0 => Ok(()),
