@@ -18,20 +18,22 @@ DIM, VOCAB, TOKENS = 32, 48, 20
 
 
 class Case:
-    def __init__(self, name, arch, layers=2, heads=4, kv_heads=None, head_dim=None, ffn=32, norm="rms", **keys):
-        self.name, self.arch, self.layers, self.ffn = name, arch, layers, ffn
+    def __init__(
+        self, name, arch, layers=2, heads=4, kv_heads=None, head_dim=None, ffn=32, norm="rms", dim=DIM, vocab=VOCAB, context=64, **keys
+    ):
+        self.name, self.arch, self.layers, self.ffn, self.dim, self.vocab = name, arch, layers, ffn, dim, vocab
         self.heads, self.kv_heads = heads, kv_heads or heads
-        self.head_dim = head_dim or DIM // heads
+        self.head_dim = head_dim or dim // heads
         self.rng = np.random.default_rng(zlib.crc32(name.encode()))
         self.keys, self.tensors, self.n_ctx = {"general.architecture": arch}, [], None
-        self.key(context_length=64, embedding_length=DIM, block_count=layers, feed_forward_length=ffn)
+        self.key(context_length=context, embedding_length=dim, block_count=layers, feed_forward_length=ffn)
         self.key(**{"attention.head_count": heads, "attention.head_count_kv": self.kv_heads})
         eps = "attention.layer_norm_rms_epsilon" if norm == "rms" else "attention.layer_norm_epsilon"
         self.key(**{eps: 1e-5, **{k.replace("__", "."): v for k, v in keys.items()}})
         if head_dim:
             self.key(**{"attention.key_length": head_dim, "attention.value_length": head_dim})
         self.bias_norms = norm == "bias"
-        self.matrix("token_embd", VOCAB, DIM, 2.0)
+        self.matrix("token_embd", vocab, dim, 2.0)
 
     def key(self, **keys):
         self.keys.update({f"{self.arch}.{k}": v for k, v in keys.items()})
@@ -49,7 +51,8 @@ class Case:
     def vector(self, name, n):
         self.tensor(name, self.rng.normal(0, 0.3, n))
 
-    def norm(self, name, n=DIM, bias=None):
+    def norm(self, name, n=None, bias=None):
+        n = n or self.dim
         self.tensor(name + ".weight", 1 + self.rng.uniform(-0.25, 0.25, n))
         if self.bias_norms if bias is None else bias:
             self.vector(name + ".bias", n)
@@ -59,8 +62,8 @@ class Case:
         blk, d = f"blk.{i}.", self.head_dim
         parts = [("q", heads), ("k", kv), ("v", kv)]
         for part, n in [("qkv", heads + 2 * kv)] if fused else parts:
-            self.matrix(f"{blk}attn_{part}", n * d, DIM, 1.6, bias)
-        self.matrix(blk + "attn_output", DIM, heads * d, 1.0, bias if o_bias is None else o_bias)
+            self.matrix(f"{blk}attn_{part}", n * d, self.dim, 1.6, bias)
+        self.matrix(blk + "attn_output", self.dim, heads * d, 1.0, bias if o_bias is None else o_bias)
         for part, n in parts[:2]:
             shape = {"head": d, "own": (n, d), "whole": n * d}.get(qk)
             if qk:
@@ -69,14 +72,14 @@ class Case:
     def network(self, i, gated=True, bias=False, fused=False, ffn=None, suffix=""):
         ffn = ffn or self.ffn
         if gated and not fused:
-            self.matrix(f"blk.{i}.ffn_gate{suffix}", ffn, DIM, 1.5, bias)
-        self.matrix(f"blk.{i}.ffn_up{suffix}", 2 * ffn if fused else ffn, DIM, 1.5, bias)
-        self.matrix(f"blk.{i}.ffn_down{suffix}", DIM, ffn, 1.5, bias)
+            self.matrix(f"blk.{i}.ffn_gate{suffix}", ffn, self.dim, 1.5, bias)
+        self.matrix(f"blk.{i}.ffn_up{suffix}", 2 * ffn if fused else ffn, self.dim, 1.5, bias)
+        self.matrix(f"blk.{i}.ffn_down{suffix}", self.dim, ffn, 1.5, bias)
 
     def experts(self, i, n, ffn):
-        for part, rows, cols in [("gate", ffn, DIM), ("up", ffn, DIM), ("down", DIM, ffn)]:
+        for part, rows, cols in [("gate", ffn, self.dim), ("up", ffn, self.dim), ("down", self.dim, ffn)]:
             self.matrix(f"blk.{i}.ffn_{part}_exps", rows, cols, 1.5, experts=n)
-        self.matrix(f"blk.{i}.ffn_gate_inp", n, DIM, 2.0)
+        self.matrix(f"blk.{i}.ffn_gate_inp", n, self.dim, 2.0)
 
     def norms(self, i, *names):
         for name in names or ("attn_norm", "ffn_norm"):
@@ -86,7 +89,7 @@ class Case:
         if norm:
             self.norm(norm)
         if not tied:
-            self.matrix("output", VOCAB, DIM, 2.0, bias)
+            self.matrix("output", self.vocab, self.dim, 2.0, bias)
         return self
 
     def llama_layers(self, network=None, **attention):
@@ -98,7 +101,7 @@ class Case:
 
     def write(self, folder):
         folder.mkdir(parents=True, exist_ok=True)
-        keys = {**self.keys, f"{self.arch}.vocab_size": VOCAB, "tokenizer.ggml.model": "no_vocab"}
+        keys = {**self.keys, f"{self.arch}.vocab_size": self.vocab, "tokenizer.ggml.model": "no_vocab"}
         out = struct.pack("<IIQQ", 0x46554747, 3, len(self.tensors), len(keys))
         out += b"".join(string(k) + struct.pack("<I", kind(v)) + value(v) for k, v in keys.items())
         at = 0
@@ -109,13 +112,13 @@ class Case:
         for _, t in self.tensors:
             out += bytes(-len(out) % 32) + t.tobytes()
         (folder / "model.gguf").write_bytes(out)
-        tokens = [int(t) for t in self.rng.integers(0, VOCAB, TOKENS)]
+        tokens = [int(t) for t in self.rng.integers(0, self.vocab, TOKENS)]
         (folder / "tokens.json").write_text(json.dumps(tokens) + "\n")
         logits = Model(folder / "model.gguf", self.n_ctx).logits(tokens)
         assert np.isfinite(logits).all() and 0.3 < logits.std() < 30, (self.name, logits.std())
         logits.astype("<f4").tofile(folder / "logits.f32")
         case = {
-            "name": self.name, "oracle": "reference/oracle/decoder.py (numpy, float64)", "n_tokens": TOKENS, "vocab": VOCAB,
+            "name": self.name, "oracle": "reference/oracle/decoder.py (numpy, float64)", "n_tokens": TOKENS, "vocab": self.vocab,
             "n_ctx": self.n_ctx, "logit_std": round(float(logits.std()), 3),
             "suggested_tolerance": {"rms": 1e-4, "max_abs": 1e-3},
         }
