@@ -149,6 +149,11 @@ def cases():
     for i in range(c.layers):
         c.norm(f"blk.{i}.attn_sub_norm"), c.norm(f"blk.{i}.ffn_sub_norm", c.ffn)
     yield c.output(tied=True)
+    # The 2B of 2025.
+    c = Case("tiny-bitnet-relu2", "bitnet", layers=1, kv_heads=1, hidden_act="relu2")
+    c.llama_layers()
+    c.norm("blk.0.attn_sub_norm"), c.norm("blk.0.ffn_sub_norm", c.ffn)
+    yield c.output(tied=True)
 
     # Six heads: ALiBi's slopes past the power of two.
     c = Case("tiny-bloom", "bloom", heads=6, head_dim=8, norm="bias")
@@ -192,6 +197,9 @@ def cases():
     scales = {"attention__scale": 0.2, "embedding_scale": 6.0, "residual_scale": 0.4, "logit_scale": 1.25}
     yield Case("tiny-granite", "granite", kv_heads=2, **scales).llama_layers().output(tied=True)
 
+    c = Case("tiny-granite-nope", "granite", layers=1, kv_heads=1, rope__scaling__finetuned=False, logit_scale=0.75)
+    yield c.llama_layers().output()
+
     yield Case("tiny-internlm2", "internlm2", kv_heads=2, rope__freq_base=1e6).llama_layers().output()
 
     c = Case("tiny-lfm2", "lfm2", layers=4, kv_heads=2, shortconv__l_cache=4)
@@ -211,6 +219,19 @@ def cases():
         c.norms(i), c.attention(i), c.experts(i, 4, c.ffn)
     yield c.output()
 
+    # As the first files had it: a tensor for each expert; in the second layer gate and up are one.
+    c = Case("tiny-llama-moe-each", "llama", kv_heads=2, expert_count=3, expert_used_count=2)
+    for i in range(c.layers):
+        c.norms(i), c.attention(i), c.experts(i, 3, c.ffn)
+        gate, up, down = (c.tensors.pop(at)[1] for at in (-4, -3, -2))
+        for e in range(3) if i == 0 else ():
+            for part, t in [("gate", gate), ("up", up), ("down", down)]:
+                c.tensor(f"blk.{i}.ffn_{part}.{e}.weight", t[e])
+        if i == 1:
+            c.tensor(f"blk.{i}.ffn_gate_up_exps.weight", np.concatenate([gate, up], 1))
+            c.tensor(f"blk.{i}.ffn_down_exps.weight", down)
+    yield c.output()
+
     yield Case("tiny-minicpm", "minicpm", kv_heads=2, logit_scale=2.0).llama_layers().output(tied=True)
 
     # Values as wide as no key says, and a sequence past the context length: long factors.
@@ -226,6 +247,15 @@ def cases():
     for part, most in [("short", 1.5), ("long", 8.0)]:
         c.tensor(f"rope_factors_{part}.weight", np.linspace(1, most, 4))
     yield c.output()
+
+    # Queries without a latent vector.
+    c = Case("tiny-minicpm3-direct", "minicpm3", layers=1, **{"attention__kv_lora_rank": 32, "attention__key_length": 24})
+    c.key(**{"rope.dimension_count": 8, "attention.value_length": 16})
+    blk = "blk.0."
+    c.norms(0), c.network(0), c.norm(blk + "attn_kv_a_norm"), c.matrix(blk + "attn_q", 4 * 24, DIM, 1.6)
+    c.matrix(blk + "attn_kv_a_mqa", 32 + 8, DIM, 1.6), c.matrix(blk + "attn_kv_b", 4 * (16 + 16), 32, 1.6)
+    c.matrix(blk + "attn_output", DIM, 4 * 16)
+    yield c.output(tied=True)
 
     c = Case("tiny-mpt", "mpt", heads=6, head_dim=8, norm="plain", attention__max_alibi_bias=4.0, attention__clamp_kqv=1.5)
     yield c.llama_layers(network={"gated": False}, fused=True, qk="whole").output(tied=True)

@@ -142,7 +142,9 @@ fn the_same_bits_however_the_work_is_divided() {
         let tokens = tokens(&model, MANY);
         let first = &tokens[..FEW.min(tokens.len())];
         let expected = golden.get(&name).copied().unwrap_or_default();
-        let runs = every.iter().map(|s| (s, first, 0)).chain(some.iter().map(|s| (s, &tokens[..], 1)));
+        // The larger ones are here for their formats, which the first positions have met on every tier.
+        let few = if name.starts_with("tiny-") { some.len() } else { some.len().min(1) };
+        let runs = every.iter().map(|s| (s, first, 0)).chain(some[..few].iter().map(|s| (s, &tokens[..], 1)));
         for (s, tokens, which) in runs {
             let got = hashes(&model, tokens, s)[which];
             if got != expected[which] {

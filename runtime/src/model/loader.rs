@@ -276,22 +276,27 @@ impl<'a> Loader<'a, '_> {
     fn experts(&self, blk: &str, f: &FfnSpec, e: &ExpertsSpec) -> Result<ExpertsWeights<'a>, ModelError> {
         let (dim, n) = (self.spec.dim, e.n);
         // One tensor holds a matrix of `[rows][cols]` for each expert; the first files had a tensor for each.
+        let each = |part: &str| (0..n).any(|i| self.has(&format!("{blk}{part}.{i}.weight")));
         let all = |part: &str, rows: usize, cols: usize| {
-            let name = format!("{blk}{part}_exps.weight");
-            if !self.has(&name) && self.has(&format!("{blk}{part}.0.weight")) {
+            if each(part) {
                 return (0..n).map(|i| self.linear(&format!("{blk}{part}.{i}"), rows, cols)).collect();
             }
-            let weight = self.matrix(&name, &[cols, rows, n])?;
+            let weight = self.matrix(&format!("{blk}{part}_exps.weight"), &[cols, rows, n])?;
             let expert = |i: usize| weight.slice_rows(i * rows..(i + 1) * rows);
             Ok::<Vec<_>, ModelError>(
                 (0..n).map(|i| Linear { weight: expert(i), scale: None, bias: None }).collect(),
             )
         };
-        let (gate, up) = if self.has(&format!("{blk}ffn_gate_up_exps.weight")) {
+        let fused = format!("{blk}ffn_gate_up_exps.weight");
+        let gate = format!("{blk}ffn_gate_exps.weight");
+        let (gate, up) = if self.has(&fused) {
             let both = all("ffn_gate_up", 2 * f.dim, dim)?;
             both.iter().map(|b| (b.rows(0..f.dim), b.rows(f.dim..2 * f.dim))).unzip()
-        } else {
+        } else if self.has(&gate) || each("ffn_gate") {
             (all("ffn_gate", f.dim, dim)?, all("ffn_up", f.dim, dim)?)
+        } else {
+            let what = format!("tensor `{gate}` is missing, and `{fused}` is not there instead");
+            return Err(ModelError::new(self.gguf.file(), what));
         };
         let down = all("ffn_down", dim, f.dim)?;
         let networks = gate.into_iter().zip(up).zip(down);

@@ -109,6 +109,30 @@ impl Builder {
         self
     }
 
+    /// Makes NaN of everything in the matrices of one of `n` experts.
+    pub fn poison_expert(&mut self, layer: usize, expert: usize, n: usize) -> &mut Self {
+        let mut found = 0;
+        for part in ["gate", "up", "down", "gate_up"] {
+            let (all, each) = (
+                format!("blk.{layer}.ffn_{part}_exps.weight"),
+                format!("blk.{layer}.ffn_{part}.{expert}.weight"),
+            );
+            for t in &mut self.tensors {
+                // Bytes of ones are NaN in every float, also that of a scale.
+                if t.name == all {
+                    let size = t.data.len() / n;
+                    t.data[expert * size..(expert + 1) * size].fill(0xff);
+                    found += 1;
+                } else if t.name == each {
+                    t.data.fill(0xff);
+                    found += 1;
+                }
+            }
+        }
+        assert!(found == 2 || found == 3, "{found} matrices of expert {expert} of layer {layer}");
+        self
+    }
+
     /// Gives a tensor another name.
     pub fn rename_tensor(&mut self, from: &str, to: &str) -> &mut Self {
         self.tensors.iter_mut().filter(|t| t.name == from).for_each(|t| t.name = to.to_owned());

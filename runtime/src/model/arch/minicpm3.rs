@@ -7,10 +7,8 @@ pub(super) fn spec(meta: &Meta<'_>) -> Result<ModelSpec, ModelError> {
     let mut spec = Base::llama(RopeStyle::HalfSplit).read(meta)?;
     minicpm::multipliers(&mut spec, meta)?;
     // Queries need no latent vector.
-    let q_rank = match meta.has_tensor("blk.0.attn_q.weight") {
-        true => None,
-        false => Some(meta.size("attention.q_lora_rank")?),
-    };
+    let direct = meta.has_tensor("blk.0.attn_q.weight");
+    let q_rank = meta.opt_size("attention.q_lora_rank")?.filter(|_| !direct);
     let kv_rank = meta.size("attention.kv_lora_rank")?;
     let n_rot = spec.ropes[0].n_rot;
     let said = meta.opt_size("attention.value_length")?;
