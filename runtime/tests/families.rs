@@ -7,6 +7,7 @@
 mod common;
 
 use common::{Builder, Meta, Rng, families, fixtures};
+use kinglet::cli::inspect::unsupported;
 use kinglet::decoder::{Session, SessionOptions, Want};
 use kinglet::gguf::Gguf;
 use kinglet::model::{Model, arch};
@@ -189,6 +190,34 @@ fn the_same_bits_after_going_back() {
             assert!(again == all[back..end], "{} is not the same after going back to {back}", name(&folder));
             assert_eq!(session.position(), end);
         }
+    }
+}
+
+#[test]
+fn inspect_says_how_each_runs_or_what_keeps_it_from_running() {
+    for folder in fixtures() {
+        let (name, gguf) = (name(&folder), Gguf::open(&folder.join("model.gguf")).unwrap());
+        let lines = unsupported(&gguf);
+        assert!(lines.len() == 1 && lines[0].contains("no tokenizer"), "{name}: {lines:?}");
+        let described = Model::new(&gguf).unwrap().spec.describe();
+        let names: Vec<_> = described.iter().map(|(name, _)| *name).collect();
+        assert_eq!(
+            names,
+            ["layers", "vocabulary", "heads", "attention", "network", "positions", "besides"],
+            "{name}"
+        );
+        assert!(described.iter().all(|(_, what)| !what.is_empty()), "{name}: {described:?}");
+        // Of several things the first, by its name.
+        let (keys, tensors) = open(&folder).names();
+        let arch = keys.iter().find_map(|k| k.strip_suffix(".block_count")).unwrap().to_owned();
+        let mut broken = open(&folder);
+        broken.rename_tensor("token_embd.weight", "embedding.weight").remove_tensor(tensors.last().unwrap());
+        let lines = unsupported(&Gguf::from_bytes(broken.bytes()).unwrap());
+        assert!(lines[0].contains("token_embd.weight"), "{name}: {lines:?}");
+        let mut other = open(&folder);
+        other.set("general.architecture", Some(Meta::Str("mamba")));
+        let lines = unsupported(&Gguf::from_bytes(other.bytes()).unwrap());
+        assert!(lines[0].contains("`mamba`") && lines[0].contains(&arch), "{name}: {lines:?}");
     }
 }
 

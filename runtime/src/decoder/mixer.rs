@@ -91,7 +91,15 @@ fn clamp(x: &mut [f32], limit: Option<f32>) {
     }
 }
 
-/// Queries, keys and values of multi-head latent attention, from `h`:
+/// Queries, keys and values of multi-head latent attention, from `h`.
+///
+/// The cache holds every head's keys and values, not the latent vector they come from, though that would be a twentieth of the bytes
+/// (MiniCPM3: 288 values a position instead of 6400). Attention over latent vectors multiplies queries by the transpose of `kv_b`:
+/// along the columns of a matrix whose blocks of codes and scales run along rows. That wants a kernel of another kind for every
+/// format, or `kv_b` a second time in memory, as floats, where the file is to be the only copy. Making keys and values anew from
+/// stored latent vectors costs a `kv_b` product for each position and token instead. And a prompt would be slower either way: scores
+/// over 288 values and results over 256 for every head, instead of 96 and 64.
+///
 /// `q = q_b · norm(q_a · h)`, or `q_b · h`; `(k without its end, v) = kv_b · norm(kv_a · h)`; the end of every head's key is `k_rot · h`.
 fn latent(
     ops: &Ops<'_>,

@@ -112,7 +112,7 @@ macro_rules! registry {
 }
 
 registry! {
-    bitnet, "BitNet b1.58 (1bitLLM)", "norms before the output projection and before `down`; activations are not quantized to 8 bits per row", ("bitnet_b1_58-3B", 3320.0, 26 * 32 * (100 + 100));
+    bitnet, "BitNet b1.58 (1bitLLM; 2B4T as `bitnet` with `hidden_act`)", "norms before the output projection and before `down`; activations are not quantized to 8 bits per row", ("bitnet_b1_58-3B", 3320.0, 26 * 32 * (100 + 100));
     bloom, "BLOOM", "ALiBi, normed embedding, LayerNorm, GELU (tanh), biases", ("BLOOM 560M", 559.0, 24 * 16 * (64 + 64));
     dclm, "DCLM-1B, DCLM-7B", "LayerNorm without bias, also over all heads' queries and keys together", ("DCLM-7B", 6890.0, 32 * 32 * (128 + 128));
     falcon, "Falcon 7B, 11B, 40B", "parallel halves with one norm or two, LayerNorm, GELU (erf)", ("Falcon 7B", 7217.0, 32 * (64 + 64));
