@@ -171,15 +171,13 @@ pub fn judge(cases: &[Case]) -> Verdict {
     );
     for case in cases {
         let failure = case.failure();
-        let of = |d: Option<&Distance>, f: fn(&Distance) -> f64| {
-            d.map_or("-".to_owned(), |d| format!("{:.2e}", f(d)))
-        };
+        let number = |x: Option<f64>| x.map_or("-".to_owned(), |x| format!("{x:.2e}"));
         let (ours, theirs) = (case.ours.as_ref().ok(), case.theirs.as_ref());
-        let (rms, rel): (fn(&Distance) -> f64, fn(&Distance) -> f64) = (|d| d.rms, |d| d.rel_max);
         let ratio = case.ratio().map_or("-".to_owned(), |r| format!("{r:.3}"));
         let verdict = if failure.is_none() { "ok" } else { "FAILED" };
-        let (name, ours_rms, theirs_rms) = (&case.name, of(ours, rms), of(theirs, rms));
-        let (ours_rel, theirs_rel) = (of(ours, rel), of(theirs, rel));
+        let (ours_rms, theirs_rms) = (number(ours.map(|d| d.rms)), number(theirs.map(|d| d.rms)));
+        let (ours_rel, theirs_rel) = (number(ours.map(|d| d.rel_max)), number(theirs.map(|d| d.rel_max)));
+        let name = &case.name;
         _ = writeln!(
             table,
             "| {name} | {ours_rms} | {theirs_rms} | {ratio} | {ours_rel} | {theirs_rel} | {verdict} |"
