@@ -20,7 +20,7 @@ import numpy as np
 
 
 def read_gguf(path):
-    """The metadata and the F32 tensors, shaped as in PyTorch, of a GGUF v3 file."""
+    """The metadata and the F32 and F16 tensors, shaped as in PyTorch, of a GGUF v3 file."""
     data = Path(path).read_bytes()
     at = 0
 
@@ -55,12 +55,12 @@ def read_gguf(path):
         name = string()
         shape = [take("Q") for _ in range(take("I"))]
         kind, offset = take("I"), take("Q")
-        assert kind == 0, f"{name} is not F32"
-        infos.append((name, shape[::-1], offset))
+        assert kind in (0, 1), f"{name} is neither F32 nor F16"
+        infos.append((name, shape[::-1], kind, offset))
     start = (at + 31) // 32 * 32
     tensors = {}
-    for name, shape, offset in infos:
-        flat = np.frombuffer(data, "<f4", math.prod(shape), start + offset)
+    for name, shape, kind, offset in infos:
+        flat = np.frombuffer(data, ["<f4", "<f2"][kind], math.prod(shape), start + offset)
         tensors[name] = flat.reshape(shape).astype(np.float64)
     return keys, tensors
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Random models of every family, with the logits of decoder.py: sizes, head counts, windows, scalings and missing keys as they come.
+"""Random models of every family, with the logits of decoder.py: sizes, head counts, windows, scalings, missing keys and F16 matrices as they come.
 
     pip install numpy
     python3 reference/oracle/variants.py OUT [FIRST [LAST]]     cases of the seeds FIRST..=LAST (0..=3) of every family
@@ -452,6 +452,8 @@ def main():
         for seed in range(first, last + 1):
             name = f"{family}-{seed}"
             case = make(Random(family, seed), name)
+            # As converters write matrices by default.
+            case.half = seed % 3 == 2
             logits = case.write(Path(sys.argv[1]) / name)
             print(f"{name:<16} logits {logits.std():.2f}")
 
