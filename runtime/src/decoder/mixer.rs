@@ -5,8 +5,10 @@ use super::attention::{Heads, attend};
 use super::cache::AttentionCache;
 use super::forward;
 use super::ops::Ops;
+use super::spread;
 use crate::model::spec::{AttentionSpec, ModelSpec, RopeStyle};
 use crate::model::{AttentionWeights, LatentWeights, QkvWeights};
+use kinglet_kernels::KvType;
 
 /// Rows of activations of a batch of `n` tokens.
 #[derive(Debug, Default)]
@@ -55,7 +57,7 @@ pub(super) fn attention(
 
     let rope = a.rope.map(|r| (spec.ropes[r].style, &b.ropes[r]));
     ops.token_tiles("qk_norm+rope", n, &mut m.q, &mut m.k, |first, q, k| {
-        for (x, norm, heads) in [(q, &w.q_norm, a.n_heads), (k, &w.k_norm, a.n_kv_heads)] {
+        for (x, norm, heads) in [(&mut *q, &w.q_norm, a.n_heads), (&mut *k, &w.k_norm, a.n_kv_heads)] {
             clamp(x, a.clamp);
             if let Some(norm) = norm {
                 ops.norm_in_place(spec, norm, x);
@@ -69,6 +71,11 @@ pub(super) fn attention(
                     RopeStyle::HalfSplit => ops.kernels.rope_half_split(rotated, cos, sin),
                 });
             }
+        }
+        if cache.layout.ty == KvType::Q8_0 {
+            let balance = w.k_balance.as_deref();
+            spread::queries(q, a.head_dim, (a.n_heads, a.n_kv_heads), balance);
+            spread::keys(k, a.head_dim, balance);
         }
     });
     clamp(&mut m.v, a.clamp);

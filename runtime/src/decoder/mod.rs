@@ -14,6 +14,7 @@ mod moe;
 mod ops;
 mod rope;
 mod session;
+mod spread;
 
 pub use cache::{cache_bytes, kept_positions};
 pub use session::{Session, SessionOptions, Want};

@@ -1,6 +1,5 @@
 //! Finds every tensor of a model by name and checks its shape. Fused tensors become views of their parts.
 
-use super::ModelError;
 use super::spec::{
     AttentionSpec, ExpertsSpec, FfnSpec, LatentSpec, LayerSpec, Mixer, ModelSpec, Norm, QkNorm,
 };
@@ -8,6 +7,7 @@ use super::weights::{
     AttentionWeights, ConvWeights, DenseWeights, DirectWeights, ExpertsWeights, FfnWeights, LatentWeights,
     LayerWeights, Linear, MixerWeights, NormWeights, QkvWeights, Weights,
 };
+use super::{ModelError, balance};
 use crate::gguf::{Gguf, TensorInfo};
 use kinglet_kernels::{Format, Matrix};
 use std::borrow::Cow;
@@ -180,11 +180,20 @@ impl<'a> Loader<'a, '_> {
             QkNorm::Whole => vec![heads * a.head_dim],
         };
         let normed = a.qk_norm != QkNorm::None;
+        let qkv = match a.latent {
+            Some(latent) => QkvWeights::Latent(Box::new(self.latent(blk, a, latent)?)),
+            None => QkvWeights::Direct(Box::new(self.qkv(blk, a)?)),
+        };
+        let k_bias = match &qkv {
+            // A norm would take the bias away again.
+            QkvWeights::Direct(w) if !normed => w.k.bias.as_deref(),
+            _ => None,
+        };
+        let pairs = a.rope.map(|r| (self.spec.ropes[r].style, self.spec.ropes[r].n_rot));
+        let k_balance = k_bias.and_then(|bias| balance::of_bias(a, pairs, bias));
         Ok(AttentionWeights {
-            qkv: match a.latent {
-                Some(latent) => QkvWeights::Latent(Box::new(self.latent(blk, a, latent)?)),
-                None => QkvWeights::Direct(Box::new(self.qkv(blk, a)?)),
-            },
+            qkv,
+            k_balance,
             q_norm: self.norm_if(normed, &name("attn_q_norm"), &shape(a.n_heads))?,
             k_norm: self.norm_if(normed, &name("attn_k_norm"), &shape(a.n_kv_heads))?,
             sub_norm: self.norm_if(a.sub_norm, &name("attn_sub_norm"), &[width])?,

@@ -2,6 +2,7 @@
 //! from the mapped file).
 
 pub mod arch;
+mod balance;
 mod describe;
 mod loader;
 mod meta;

@@ -76,6 +76,8 @@ pub struct AttentionWeights<'a> {
     pub sub_norm: Option<NormWeights<'a>>,
     /// `[dim][n_heads * value_dim]`.
     pub o: Linear<'a>,
+    /// Powers of two, `[n_kv_heads * head_dim]`: with a q8_0 cache keys are divided by them, and queries multiplied.
+    pub k_balance: Option<Vec<f32>>,
 }
 
 /// How queries, keys and values are made.
