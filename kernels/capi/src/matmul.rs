@@ -93,7 +93,7 @@ fn part(begin: usize, end: usize, rows: usize) -> Result<Range<usize>, Fail> {
     Ok(begin..end)
 }
 
-/// `y` from row `begin` on.
+/// Rows `rows` of a result of `all` rows and `n` columns.
 ///
 /// # Safety
 /// As [`Args::columns`].
@@ -101,11 +101,15 @@ unsafe fn result<'a>(
     args: &mut Args,
     y: *mut f32,
     rows: &Range<usize>,
+    all: usize,
     n: usize,
     stride: usize,
 ) -> Result<MatMut<'a>, Fail> {
-    // SAFETY: the caller's. The address is checked like any other.
-    unsafe { args.columns(y.wrapping_add(rows.start), rows.len(), n, stride) }
+    if n > 1 && !rows.is_empty() && stride < all {
+        return Err(Fail::new(Status::Shape, format_args!("y: columns of {all} values, {stride} apart")));
+    }
+    // SAFETY: the caller's.
+    unsafe { args.columns(y, (rows.start, rows.len()), n, stride) }
 }
 
 fn enough(have: usize, need: usize) -> Result<(), Fail> {
@@ -207,7 +211,7 @@ pub unsafe extern "C" fn kinglet_matmul_workspace(
 
 /// `y[c * y_stride + r] = dot(w[r], x[c]) + bias[r]` for rows `row_begin <= r < row_end` of quantized weights and all `x->n` columns.
 ///
-/// `bias` (`[w->rows]`) may be null. To divide the work, give each thread its own rows, a workspace of its own, and the same
+/// `y_stride` is at least `w->rows`, `bias` (`[w->rows]`) may be null. To divide the work, give each thread its own rows, a workspace of its own, and the same
 /// `y`: nothing outside its rows is written.
 ///
 /// # Safety
@@ -235,7 +239,7 @@ pub unsafe extern "C" fn kinglet_matmul(
         let rows = part(row_begin, row_end, w.rows())?;
         let scratch = unsafe { args.write::<u8>("workspace", workspace.cast(), workspace_size) }?;
         enough(scratch.len(), kernels.matmul_scratch(&w))?;
-        let mut y = unsafe { result(&mut args, y, &rows, x.n(), y_stride) }?;
+        let mut y = unsafe { result(&mut args, y, &rows, w.rows(), x.n(), y_stride) }?;
         Ok(kernels.matmul_bias(&w.slice_rows(rows.clone()), &x, bias.map(|b| &b[rows]), &mut y, scratch)?)
     })
 }
@@ -272,7 +276,7 @@ pub unsafe extern "C" fn kinglet_matmul_id(
         let rows = part(row_begin, row_end, w.rows())?;
         let scratch = unsafe { args.write::<u8>("workspace", workspace.cast(), workspace_size) }?;
         enough(scratch.len(), kernels.matmul_id_scratch(&w))?;
-        let mut y = unsafe { result(&mut args, y, &rows, ids.len(), y_stride) }?;
+        let mut y = unsafe { result(&mut args, y, &rows, w.rows(), ids.len(), y_stride) }?;
         Ok(kernels.matmul_id(&w.slice_rows(rows), ids, per_row, &x, &mut y, scratch)?)
     })
 }
@@ -298,7 +302,7 @@ pub unsafe extern "C" fn kinglet_matmul_float(
         let w = unsafe { matrix(&mut args, w) }?;
         let x = unsafe { args.read("x", x, times("x", n, w.cols())?) }?;
         let rows = part(row_begin, row_end, w.rows())?;
-        let mut y = unsafe { result(&mut args, y, &rows, n, y_stride) }?;
+        let mut y = unsafe { result(&mut args, y, &rows, w.rows(), n, y_stride) }?;
         Ok(kernels.matmul_float(&w.slice_rows(rows), x, &mut y)?)
     })
 }
@@ -351,7 +355,7 @@ pub unsafe extern "C" fn kinglet_linear(
         let bias = unsafe { args.optional("bias", bias, w.rows()) }?;
         let scratch = unsafe { args.write::<u8>("workspace", workspace.cast(), workspace_size) }?;
         enough(scratch.len(), kernels.linear_workspace(&w, n)?)?;
-        let mut y = unsafe { args.columns(y, w.rows(), n, y_stride) }?;
+        let mut y = unsafe { args.columns(y, (0, w.rows()), n, y_stride) }?;
         Ok(kernels.linear(&w, x, bias, &mut y, scratch)?)
     })
 }
