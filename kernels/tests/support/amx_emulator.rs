@@ -90,17 +90,22 @@ fn fail(what: std::fmt::Arguments<'_>) -> ! {
 }
 
 extern "C" fn handler(_: libc::c_int, _: *mut libc::siginfo_t, context: *mut libc::c_void) {
-    // SAFETY: what the kernel passes to a SA_SIGINFO handler. At rip is an instruction of at most 15 bytes that the CPU has
-    // just fetched; only as many are read as it has.
+    // SAFETY: what the kernel passes to a SA_SIGINFO handler. At rip is an instruction that the CPU has just fetched, and another
+    // one after each that is executed; of none more bytes are read than it has.
     unsafe {
         let registers = &mut (*context.cast::<libc::ucontext_t>()).uc_mcontext.gregs;
-        let code = registers[libc::REG_RIP as usize] as *const u8;
-        let Some(instruction) = Instruction::decode(code, registers) else {
-            let byte = |i| *code.add(i);
-            fail(format_args!("an illegal instruction that is not AMX: {:02x} {:02x}", byte(0), byte(1)));
-        };
-        TILES.with(|tiles| instruction.execute(&mut *tiles.get()));
-        registers[libc::REG_RIP as usize] += instruction.len as i64;
+        let start = registers[libc::REG_RIP as usize];
+        // Those that follow at once are executed too: a signal takes far longer than an instruction.
+        while let Some(instruction) =
+            Instruction::decode(registers[libc::REG_RIP as usize] as *const u8, registers)
+        {
+            TILES.with(|tiles| instruction.execute(&mut *tiles.get()));
+            registers[libc::REG_RIP as usize] += instruction.len as i64;
+        }
+        if registers[libc::REG_RIP as usize] == start {
+            let code = start as *const u8;
+            fail(format_args!("an illegal instruction that is not AMX: {:02x} {:02x}", *code, *code.add(1)));
+        }
     }
 }
 
