@@ -25,7 +25,7 @@ pub(super) const fn of<T: TileFormat<Avx512Vnni>>() -> Option<Matmul> {
 /// From this many columns on a tile product takes less time than the same by `vpdpbusd`, whose time grows with the columns: by the
 /// cycles in [`kernel`] and `bench/log/x86.md`.
 pub(super) const fn fewest_columns<T: TileFormat<Avx512Vnni>>() -> usize {
-    if T::Codes::SUB_SCALES { 14 } else { 12 }
+    if T::Codes::SUB_SCALES { 16 } else { 12 }
 }
 
 /// Scales of the activations of a column block, by blocks of 16 columns.
