@@ -265,6 +265,23 @@ pub fn of(tier: Tier) -> impl Iterator<Item = Kernel> {
         .map(move |(op, operand)| kernel(tier, op, operand))
 }
 
+/// The tier whose list has what `tier` runs for so many columns: tile registers are not used for a few.
+#[cfg(target_arch = "x86_64")]
+fn for_columns(tier: Tier, op: Op, operand: Operand, columns: usize) -> Tier {
+    match (tier, op, operand) {
+        (Tier::AmxInt8, Op::Gemm, Operand::Weights(format))
+            if columns < crate::x86_64::amx::fewest_columns(format) =>
+        {
+            Tier::Avx512Vnni
+        }
+        _ => tier,
+    }
+}
+#[cfg(not(target_arch = "x86_64"))]
+fn for_columns(tier: Tier, _: Op, _: Operand, _: usize) -> Tier {
+    tier
+}
+
 fn kernel(tier: Tier, op: Op, operand: Operand) -> Kernel {
     let tier = owner(tier, op, operand);
     Kernel { op, operand, tier, tile: tile_of(tier, op, operand) }
@@ -290,16 +307,9 @@ impl Kernels {
             }
             op => op,
         };
-        let tier = match (self.tier(), op, operand) {
-            #[cfg(target_arch = "x86_64")]
-            (Tier::AmxInt8, Op::Gemm, Operand::Weights(f))
-                if columns < crate::x86_64::amx::fewest_columns(f) =>
-            {
-                Tier::Avx512Vnni
-            }
-            (tier, ..) => tier,
-        };
-        op.operands().contains(&operand).then(|| kernel(tier, op, operand))
+        op.operands()
+            .contains(&operand)
+            .then(|| kernel(for_columns(self.tier(), op, operand, columns), op, operand))
     }
 
     /// All kernels of this tier: [`of`].
