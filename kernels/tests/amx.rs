@@ -153,3 +153,49 @@ fn instructions_do_what_the_manual_says() {
     run!("tdpbuud", u8, u8);
     assert_eq!(amx_emulator::products() - before, if emulated { 4 } else { 0 });
 }
+
+/// What the manual answers with an exception must not pass for a result.
+#[test]
+fn what_the_manual_forbids_ends_the_process() {
+    const CASE: &str = "KINGLET_TEST_FORBIDDEN";
+    let Some((_, emulated)) = amx() else { return };
+    let mut config = [0u8; 64];
+    config[0] = 1;
+    if let Ok(case) = std::env::var(CASE) {
+        // SAFETY: the process ends within it.
+        unsafe {
+            match case.as_str() {
+                "before LDTILECFG" => std::arch::asm!("tilezero tmm0", out("tmm0") _),
+                "palette 2" => {
+                    config[0] = 2;
+                    std::arch::asm!("ldtilecfg [{}]", in(reg) &config);
+                }
+                "not configured" => std::arch::asm!("ldtilecfg [{}]", "tilezero tmm2", in(reg) &config),
+                "do not fit" => {
+                    for tile in 0..3 {
+                        config[48 + tile] = 4;
+                        config[16 + 2 * tile] = 8;
+                    }
+                    std::arch::asm!("ldtilecfg [{}]", "tdpbssd tmm0, tmm1, tmm2", in(reg) &config);
+                }
+                "not AMX" => std::arch::asm!("ud2"),
+                other => panic!("no case {other}"),
+            }
+        }
+        return;
+    }
+    // A CPU answers with a signal of its own, without our words.
+    for case in ["before LDTILECFG", "palette 2", "not configured", "do not fit", "not AMX"]
+        .iter()
+        .filter(|_| emulated)
+    {
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+        child.args(["--exact", "what_the_manual_forbids_ends_the_process", "--nocapture"]).env(CASE, case);
+        let output = child.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            !output.status.success() && said.contains("AMX emulator: ") && said.contains(case),
+            "{case}: {said}"
+        );
+    }
+}
