@@ -27,7 +27,9 @@ i386:x86-64)
 every vpdpbusd ::AvxVnni as .*::(gemv|multiply)::<
 every vpdpbusd ::Avx512Vnni as .*::(gemv|multiply)::<
 every vpdpbusd ::AVX512::attention_page$
+every tdpbssd  ::amx::kernel::(whole|halves)$
 only  vpdpbusd ::(AvxVnni as |Avx512Vnni as |AVX512::)
+only  (tdp.*|tile.*|ldtilecfg|sttilecfg) ::amx::kernel::(whole|halves)$
 '
   ;;
 *)
@@ -57,7 +59,7 @@ awk -v demands="$demands" '
   }
   /^[0-9a-f]+ <.*>:$/ { at = $1; sub(/^0+/, "", at); next }
   { mnemonic = $2 == "{vex}" ? $3 : $2 }
-  mnemonic ~ /^(vpdp|[us]*dot$|[us]*mmla$)/ { seen[at, mnemonic]; found[mnemonic, at] }
+  mnemonic ~ /^(vpdp|tdp|tile|ldtilecfg$|sttilecfg$|[us]*dot$|[us]*mmla$)/ { seen[at, mnemonic]; found[mnemonic, at] }
   END {
     count = split(demands, lines, "\n")
     for (i = 1; i <= count; i++) {

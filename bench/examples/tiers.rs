@@ -36,8 +36,9 @@ struct Case {
 }
 
 impl Case {
+    /// `None` where the tier cannot run, and says so.
     fn new(tier: Tier, n: usize, cols: usize) -> Option<Case> {
-        let kernels = Kernels::with_tier(tier).ok()?;
+        let kernels = Kernels::with_tier(tier).inspect_err(|why| eprintln!("{tier}: NOT RUN: {why}")).ok()?;
         let x: Vec<f32> = (0..n * cols).map(|i| ((i * 7919) % 255) as f32 - 127.0).collect();
         let (mut q, mut d, mut sums) = (vec![0; n * cols], vec![0.0; n * cols / 32], vec![0; n * cols / 16]);
         kernels.quantize(&x, &mut q, &mut d, &mut sums).ok()?;

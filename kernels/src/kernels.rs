@@ -39,7 +39,7 @@ impl Kernels {
     /// # Errors
     /// [`Error::UnusableTier`] when this machine cannot run it.
     pub fn with_tier(tier: Tier) -> Result<Kernels, Error> {
-        tier.check()?;
+        tier.acquire()?;
         // SAFETY: the tier is usable.
         unsafe { Kernels::with_tier_unchecked(tier) }
     }

@@ -298,6 +298,12 @@ impl<'a> MatMut<'a> {
         self.n
     }
 
+    /// Values from one column to the next.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
+    pub(crate) fn stride(&self) -> usize {
+        self.stride
+    }
+
     /// Splits before row `r` (clamped) into two results over disjoint elements.
     pub fn split_rows(self, r: usize) -> (MatMut<'a>, MatMut<'a>) {
         let r = r.min(self.rows);

@@ -21,7 +21,8 @@ pub(crate) struct Matmul {
     pub run: MatmulFn,
     /// Bytes of scratch for a matrix with this many columns, whatever the number of activations.
     pub scratch: fn(usize) -> usize,
-    /// Their register tiles, for the list of kernels; the GEMV's columns are the most that it takes.
+    /// Their register tiles, for the list of kernels; the GEMV's columns are the most that it takes. `None` where it runs
+    /// another tier's.
     #[cfg_attr(
         not(test),
         allow(dead_code, reason = "compared with the list, which also has tiers of other architectures")
@@ -60,6 +61,8 @@ impl Table {
             Tier::AvxVnni => Some(&crate::x86_64::avx_vnni::TABLE),
             #[cfg(target_arch = "x86_64")]
             Tier::Avx512Vnni => Some(&crate::x86_64::avx512_vnni::TABLE),
+            #[cfg(target_arch = "x86_64")]
+            Tier::AmxInt8 => Some(&crate::x86_64::amx::TABLE),
             #[cfg(target_arch = "aarch64")]
             Tier::Neon => Some(&crate::aarch64::neon::TABLE),
             #[cfg(target_arch = "aarch64")]

@@ -4,6 +4,8 @@
 //! operating system saves the registers they use (`is_x86_feature_detected!` checks XCR0 for AVX, and so does what
 //! replaces it without the standard library).
 
+mod amx;
+
 use crate::Error;
 use crate::error::{Message, message};
 use std::fmt::{self, Write};
@@ -24,6 +26,9 @@ pub enum Tier {
     AvxVnni,
     /// [`Tier::Avx2`] and AVX-512 F, BW, DQ, VL and VNNI (Cascade Lake, Ice Lake, Zen 4 and later).
     Avx512Vnni,
+    /// [`Tier::Avx512Vnni`] and AMX with 8-bit integers (Sapphire Rapids and later Xeons), on Linux. Used where it is named only,
+    /// see [`Tier::is_automatic`].
+    AmxInt8,
     /// ARMv8.0 with NEON only: no dotprod, fp16 or LSE (Raspberry Pi 3 and 4, Cortex-A53/A72).
     Neon,
     /// [`Tier::Neon`] and the dot products of ARMv8.2 (Raspberry Pi 5, Cortex-A76, Neoverse N1 and later).
@@ -34,8 +39,10 @@ pub enum Tier {
 
 impl Tier {
     /// Every tier, slowest first within an architecture.
-    pub const ALL: &'static [Tier] =
-        &[Tier::Scalar, Tier::Avx2, Tier::AvxVnni, Tier::Avx512Vnni, Tier::Neon, Tier::DotProd, Tier::I8mm];
+    #[rustfmt::skip]
+    pub const ALL: &'static [Tier] = &[
+        Tier::Scalar, Tier::Avx2, Tier::AvxVnni, Tier::Avx512Vnni, Tier::AmxInt8, Tier::Neon, Tier::DotProd, Tier::I8mm,
+    ];
 
     /// The name used by `KINGLET_TIER`, `--tier`, logs and benches.
     pub const fn name(self) -> &'static str {
@@ -44,6 +51,7 @@ impl Tier {
             Tier::Avx2 => "avx2",
             Tier::AvxVnni => "avx_vnni",
             Tier::Avx512Vnni => "avx512_vnni",
+            Tier::AmxInt8 => "amx_int8",
             Tier::Neon => "neon",
             Tier::DotProd => "dotprod",
             Tier::I8mm => "i8mm",
@@ -59,6 +67,10 @@ impl Tier {
             Tier::Avx512Vnni => {
                 &["avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512vnni"]
             }
+            #[rustfmt::skip]
+            Tier::AmxInt8 => &[
+                "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512vnni", "amx-tile", "amx-int8",
+            ],
             Tier::Neon => &["neon"],
             Tier::DotProd => &["neon", "dotprod"],
             Tier::I8mm => &["neon", "dotprod", "i8mm"],
@@ -69,9 +81,16 @@ impl Tier {
     pub const fn arch(self) -> Option<&'static str> {
         match self {
             Tier::Scalar => None,
-            Tier::Avx2 | Tier::AvxVnni | Tier::Avx512Vnni => Some("x86_64"),
+            Tier::Avx2 | Tier::AvxVnni | Tier::Avx512Vnni | Tier::AmxInt8 => Some("x86_64"),
             Tier::Neon | Tier::DotProd | Tier::I8mm => Some("aarch64"),
         }
+    }
+
+    /// Whether the tier is chosen where nothing names it. `amx_int8` is not: it has been proven in an emulator of its
+    /// instructions, but neither its bits nor its speed have been seen on hardware. `KINGLET_TIER=amx_int8` or
+    /// [`crate::Builder::exact`] names it.
+    pub const fn is_automatic(self) -> bool {
+        !matches!(self, Tier::AmxInt8)
     }
 
     /// Whether this program was compiled for the tier's architecture.
@@ -89,7 +108,10 @@ impl Tier {
     pub fn check(self) -> Result<(), Error> {
         let mut why = match self.arch() {
             Some(arch) if !self.is_native() => message!("this is not an {arch} CPU"),
-            _ if self.requires().iter().all(|feature| has(feature)) => return Ok(()),
+            _ if self.requires().iter().all(|feature| has(feature)) => match self {
+                Tier::AmxInt8 => return amx::missing().map_or(Ok(()), |why| Err(self.unusable(why))),
+                _ => return Ok(()),
+            },
             _ => Message::from("the CPU or the operating system lacks"),
         };
         if self.is_native() {
@@ -100,6 +122,19 @@ impl Tier {
             }
         }
         Err(Error::UnusableTier { tier: self, why })
+    }
+
+    fn unusable(self, why: &str) -> Error {
+        Error::UnusableTier { tier: self, why: why.into() }
+    }
+
+    /// [`Tier::check`], and what must be asked of the operating system before the tier's code runs.
+    pub(crate) fn acquire(self) -> Result<(), Error> {
+        self.check()?;
+        match self {
+            Tier::AmxInt8 => amx::ask().map_err(|why| self.unusable(why)),
+            _ => Ok(()),
+        }
     }
 
     /// The CPU features that tiers ask for or will, and whether this machine has each in a usable way.
@@ -114,7 +149,7 @@ impl Tier {
         Tier::ALL.iter().copied().filter(|t| t.check().is_ok()).collect()
     }
 
-    /// The tier to use: the one `KINGLET_TIER` names, or else the fastest usable one. Without the standard library there
+    /// The tier to use: the one `KINGLET_TIER` names, or else the fastest usable one that [`Tier::is_automatic`]. Without the standard library there
     /// is no environment, and it is the fastest usable one. [`crate::Kernels::builder`] has more to choose by.
     ///
     /// # Errors
@@ -137,9 +172,10 @@ impl Tier {
         Ok(None)
     }
 
-    /// The fastest usable tier of those that `may` allows; the scalar one when there is no other.
+    /// The fastest usable tier of those that `may` allows and that need not be named; the scalar one when there is no other.
     pub(crate) fn fastest(may: impl Fn(Tier) -> bool) -> Tier {
-        let usable = Tier::ALL.iter().copied().rev().find(|t| may(*t) && t.check().is_ok());
+        let usable =
+            Tier::ALL.iter().copied().rev().find(|t| t.is_automatic() && may(*t) && t.check().is_ok());
         usable.unwrap_or(Tier::Scalar)
     }
 }
@@ -158,24 +194,26 @@ impl FromStr for Tier {
     }
 }
 
-/// `has(feature)` by the standard library's macro `$detected`, and the list of features it knows.
+/// `has(feature)` by the standard library's macro `$detected`, or by `$by_hand` where that is unstable, and the list of features
+/// they know.
 #[cfg(feature = "std")]
 macro_rules! detection {
-    ($detected:ident: $($name:tt)*) => {
-        const FEATURES: &[&str] = &[$($name),*];
+    ($detected:ident: [$($name:tt)*], $by_hand:path: [$($other:tt)*]) => {
+        const FEATURES: &[&str] = &[$($name,)* $($other),*];
         fn has(feature: &str) -> bool {
             match feature {
                 $($name => std::arch::$detected!($name),)*
+                $($other => $by_hand($other),)*
                 _ => false,
             }
         }
     };
 }
 #[cfg(all(feature = "std", target_arch = "x86_64"))]
-detection!(is_x86_feature_detected: "sse4.2" "avx" "avx2" "fma" "f16c" "avxvnni" "avx512f" "avx512bw" "avx512dq"
-    "avx512vl" "avx512vbmi" "avx512vnni" "avx512bf16");
+detection!(is_x86_feature_detected: ["sse4.2" "avx" "avx2" "fma" "f16c" "avxvnni" "avx512f" "avx512bw" "avx512dq"
+    "avx512vl" "avx512vbmi" "avx512vnni" "avx512bf16"], cpuid::has: ["amx-tile" "amx-int8"]);
 #[cfg(all(feature = "std", target_arch = "aarch64"))]
-detection!(is_aarch64_feature_detected: "neon" "dotprod" "i8mm" "bf16" "fp16" "lse" "sve" "sve2");
+detection!(is_aarch64_feature_detected: ["neon" "dotprod" "i8mm" "bf16" "fp16" "lse" "sve" "sve2"], no: []);
 #[cfg(all(feature = "std", not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
 const FEATURES: &[&str] = &[];
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
@@ -196,10 +234,10 @@ fn has(feature: &str) -> bool {
     }
 }
 
-/// Detection without the standard library: CPUID, and XGETBV for what the operating system saves.
+/// Detection without the standard library, or of what it does not know yet: CPUID, and XGETBV for what the operating system saves.
 ///
 /// Source: Intel SDM, volume 2A, CPUID leaves 1 and 7; volume 1, 13.3, XCR0.
-#[cfg(all(target_arch = "x86_64", any(test, not(feature = "std"))))]
+#[cfg(target_arch = "x86_64")]
 mod cpuid {
     use std::arch::x86_64::{__cpuid, __cpuid_count, _xgetbv};
 
@@ -224,6 +262,7 @@ mod cpuid {
         let saved = if one.ecx >> 27 & 1 == 1 { unsafe { xcr0() } } else { 0 };
         let avx = saved & 0b110 == 0b110 && one.ecx >> 28 & 1 == 1;
         let avx512 = avx && saved & 0b1110_0000 == 0b1110_0000 && seven.ebx >> 16 & 1 == 1;
+        let tiles = saved >> 17 & 0b11 == 0b11;
         let (os, bit) = match feature {
             "avx2" => (avx, seven.ebx >> 5),
             "fma" => (avx, one.ecx >> 12),
@@ -234,6 +273,8 @@ mod cpuid {
             "avx512bw" => (avx512, seven.ebx >> 30),
             "avx512vl" => (avx512, seven.ebx >> 31),
             "avx512vnni" => (avx512, seven.ecx >> 11),
+            "amx-tile" => (tiles, seven.edx >> 24),
+            "amx-int8" => (tiles, seven.edx >> 25),
             _ => (false, 0),
         };
         os && bit & 1 == 1

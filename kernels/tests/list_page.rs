@@ -23,9 +23,14 @@ fn page() -> String {
             let mut tiles: Vec<String> =
                 own(op).filter_map(|k| k.tile).map(|t| format!("{} x {}", t.rows, t.columns)).collect();
             tiles.dedup();
+            if tiles.is_empty() {
+                // Another tier's.
+                let owner = list::of(*tier).find(|k| k.op == op && is_quantized(k));
+                return owner.map_or(String::new(), |k| format!("`{}`'s", k.tier));
+            }
             tiles.join(", ")
         };
-        let formats: Vec<String> = own(Op::Gemv).map(|k| operand(&k)).collect();
+        let formats: Vec<String> = own(Op::Gemm).map(|k| operand(&k)).collect();
         let formats = if formats.len() == quantized.len() { "all".to_owned() } else { formats.join(", ") };
         let requires = tier.requires().join(", ");
         writeln!(out, "| `{tier}` | {requires} | {} | {} | {formats} |", tile(Op::Gemv), tile(Op::Gemm))

@@ -14,7 +14,7 @@ use crate::table::Matmul;
 use std::arch::x86_64::*;
 
 /// Tiles that share each broadcast of activations in the GEMM.
-const TILES: usize = 2;
+pub(crate) const TILES: usize = 2;
 
 /// The rows to come are fetched into L1 when they are at most this many bytes, else into L2.
 const NEAR: usize = 24 << 10;
@@ -31,16 +31,16 @@ pub(crate) const fn of<S: Simd, T: TileFormat<S>>() -> Option<Matmul> {
 }
 
 /// With mins, so many columns at a time: their scaled sums are in scratch.
-const COLUMN_BLOCK: usize = 512;
+pub(crate) const COLUMN_BLOCK: usize = 512;
 
 /// Bytes of scratch for a matrix with `cols` columns.
-fn scratch_bytes<S: Simd, T: TileFormat<S>>(cols: usize) -> usize {
+pub(crate) fn scratch_bytes<S: Simd, T: TileFormat<S>>(cols: usize) -> usize {
     // A tile more, because the scratch may begin anywhere.
     scaled_bytes::<S, T>(cols) + (TILES * (cols / GROUP) + 1) * size_of::<Tile<S>>()
 }
 
 /// Those for scaled sums.
-fn scaled_bytes<S: Simd, T: TileFormat<S>>(cols: usize) -> usize {
+pub(crate) fn scaled_bytes<S: Simd, T: TileFormat<S>>(cols: usize) -> usize {
     match mins_per_group::<T::Codes>() {
         0 => 0,
         // One value more, as above.
@@ -64,7 +64,7 @@ pub(crate) struct Block {
 ///
 /// # Safety
 /// The tier is usable; shapes have been checked: `w.cols() == x.k()`, `y` is `x.n()` columns of `w.rows()`.
-unsafe fn matmul<S: Simd, T: TileFormat<S>>(
+pub(crate) unsafe fn matmul<S: Simd, T: TileFormat<S>>(
     w: &Matrix<'_>,
     x: &QuantizedRows<'_>,
     y: &mut MatMut<'_>,
@@ -224,16 +224,8 @@ unsafe fn gemm<S: Simd, T: TileFormat<S>>(
     let panels = [first.as_mut_ptr(), rest[..groups].as_mut_ptr()];
     for row in (0..w.rows()).step_by(TILES * S::ROWS) {
         let live = (TILES * S::ROWS).min(w.rows() - row);
-        for (t, panel) in panels.into_iter().enumerate().take(live.div_ceil(S::ROWS)) {
-            let rows = TileRows::new(w, row + t * S::ROWS, S::ROWS);
-            for b in 0..groups / T::GROUPS {
-                for g in b * T::GROUPS..(b + 1) * T::GROUPS {
-                    rows.prefetch(g);
-                }
-                // SAFETY: block b lies within every row, its tiles within the panel.
-                unsafe { S::unpack::<T>(rows.block(b * T::BYTES), panel.add(b * T::GROUPS)) };
-            }
-        }
+        // SAFETY: both panels hold `groups` tiles.
+        unsafe { unpack_panels::<S, T>(w, row, live, panels) };
         let at = Block { groups, row, live, column: 0 };
         // SAFETY: both panels hold `groups` tiles; one is enough for the rows of one tile.
         unsafe {
@@ -246,11 +238,33 @@ unsafe fn gemm<S: Simd, T: TileFormat<S>>(
     }
 }
 
+/// The tiles of `live` rows from `row` on, as many panels of them as there are tiles.
+///
+/// # Safety
+/// The tier is usable; the rows exist; each panel has room for a tile of each group.
+pub(crate) unsafe fn unpack_panels<S: Simd, T: TileFormat<S>>(
+    w: &Matrix<'_>,
+    row: usize,
+    live: usize,
+    panels: [*mut Tile<S>; TILES],
+) {
+    for (t, panel) in panels.into_iter().enumerate().take(live.div_ceil(S::ROWS)) {
+        let rows = TileRows::new(w, row + t * S::ROWS, S::ROWS);
+        for b in 0..w.cols() / GROUP / T::GROUPS {
+            for g in b * T::GROUPS..(b + 1) * T::GROUPS {
+                rows.prefetch(g);
+            }
+            // SAFETY: block b lies within every row, its tiles within the panel.
+            unsafe { S::unpack::<T>(rows.block(b * T::BYTES), panel.add(b * T::GROUPS)) };
+        }
+    }
+}
+
 /// `R` panels times all columns.
 ///
 /// # Safety
 /// As [`Simd::multiply`].
-unsafe fn all_columns<S: Simd, T: TileFormat<S>, const R: usize>(
+pub(crate) unsafe fn all_columns<S: Simd, T: TileFormat<S>, const R: usize>(
     panels: [*const Tile<S>; R],
     x: Activations<'_>,
     y: &mut MatMut<'_>,

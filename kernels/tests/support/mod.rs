@@ -2,7 +2,9 @@
 
 #![allow(dead_code, reason = "each test uses its part")]
 
-use kinglet_kernels::{Kernels, Tier};
+pub mod matmul;
+
+use kinglet_kernels::{Error, Kernels, Tier};
 
 /// splitmix64: enough randomness for tests, the same on every machine.
 pub struct Rng(pub u64);
@@ -29,18 +31,21 @@ pub fn same(a: f32, b: f32) -> bool {
 
 /// Every tier; prints those that cannot run, and fails when `KINGLET_REQUIRE_TIERS` lists one of them.
 pub fn tiers() -> Vec<Kernels> {
-    let required = std::env::var("KINGLET_REQUIRE_TIERS").unwrap_or_default();
     let mut out = Vec::new();
     for tier in Tier::ALL {
         match Kernels::with_tier(*tier) {
             Ok(k) => out.push(k),
-            Err(why) => {
-                assert!(!required.split(',').any(|r| r == tier.name()), "required tier: {why}");
-                println!("{tier}: NOT RUN: {why}");
-            }
+            Err(why) => not_run(*tier, &why),
         }
     }
     out
+}
+
+/// Prints that `tier` cannot run, and fails when `KINGLET_REQUIRE_TIERS` lists it.
+pub fn not_run(tier: Tier, why: &Error) {
+    let required = std::env::var("KINGLET_REQUIRE_TIERS").unwrap_or_default();
+    assert!(!required.split(',').any(|r| r == tier.name()), "required tier: {why}");
+    println!("{tier}: NOT RUN: {why}");
 }
 
 /// At which end of its pages data lies.
