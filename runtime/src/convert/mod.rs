@@ -144,7 +144,7 @@ fn write(
     out: &mut dyn Write,
     progress: &dyn Progress,
 ) -> Result<Summary, ConvertError> {
-    let formats = types::choose(file_type, &tensors)?;
+    let formats = types::choose(file_type, &tensors);
     let mut writer = Writer::new(out);
     for (key, value) in keys {
         writer.key(key, value);
