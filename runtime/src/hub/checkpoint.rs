@@ -80,7 +80,16 @@ impl Hub {
             have.insert(WEIGHTS.to_owned());
         } else if fetch(INDEX)?.is_ok() {
             have.insert(INDEX.to_owned());
-            for shard in shards(&folder.join(INDEX))? {
+            let index = folder.join(INDEX);
+            let shards = match shards(&index) {
+                Ok(shards) => shards,
+                Err(e) => {
+                    // Asked for anew the next time.
+                    cache::remove(&index)?;
+                    return Err(e);
+                }
+            };
+            for shard in shards {
                 fetch(&shard)??;
                 have.insert(shard);
             }
