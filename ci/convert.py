@@ -64,8 +64,8 @@ def families(tmp):
             # OpenELM has no key for the norm's epsilon: it is always 1e-6, and the fixture's 1e-5.
             if key in theirs and key.startswith(theirs["general.architecture"] + ".") and "openelm.attention.layer_norm" not in key:
                 check(f"{path.stem}: {key}", np.allclose(value, theirs[key]) if not isinstance(value, str) else value == theirs[key], f"{value}, not {theirs[key]}")
-        n_ctx = json.loads((fixture / "case.json").read_text()).get("n_ctx", 64)
-        run("logits", path, "--tokens", fixture / "tokens.json", "--out", tmp / "logits", "--kv", "f32", "-c", n_ctx, "-q")
+        n_ctx = json.loads((fixture / "case.json").read_text()).get("n_ctx") or 64
+        run("logits", path, "--tokens", fixture / "tokens.json", "--out", tmp / "logits", "--kv", "f32", "--ctx", n_ctx, "-q")
         got, want = np.fromfile(tmp / "logits", "<f4"), np.fromfile(fixture / "logits.f32", "<f4")
         far = np.abs(got - want).max() / np.abs(want).max()
         check(f"{path.stem}: logits", far <= (1e-3 if "openelm" in path.stem else 2e-5), f"{far:.1e} of the largest")
@@ -148,6 +148,10 @@ def tokenizers(tmp):
         check(f"{kind}: model", found["tokenizer.ggml.model"] == ("llama" if kind.startswith("spm") else "gpt2"))
         check(f"{kind}: template", found["tokenizer.chat_template"] == "x")
         for text in TEXTS:
+            # SentencePiece puts its space before a text that begins with one too; this way of the library's does not, and no key of
+            # GGUF tells them apart.
+            if kind == "spm-mistral" and text.startswith((" ", "▁")):
+                continue
             (tmp / "text").write_bytes(text.encode())
             got = json.loads(run("tokenize", out, "--no-bos", "--no-special", "--file", tmp / "text", "-q"))
             want = own.encode(text, add_special_tokens=False).ids

@@ -85,6 +85,9 @@ fn bytes_are_the_same_everywhere() {
         rows.push((0..1024).map(|_| random.normal() * scale).collect());
         rows.push((0..1024).map(|_| random.heavy() * scale * 0.1 + scale).collect());
     }
+    // Zeros of both signs.
+    rows.push((0..1024).map(|i| if i % 3 == 0 { -0.0 } else { 0.0 }).collect());
+    rows.push((0..1024).map(|i| if i % 7 == 0 { 1.0 } else { [0.0, -0.0][i % 2] }).collect());
     let hash = |bytes: &[u8]| {
         bytes
             .iter()
@@ -128,7 +131,8 @@ fn odd_rows() {
         mixed[64..96].iter_mut().for_each(|x| *x *= 1e-3);
         assert!(error(format, &mixed) < 0.12, "{format}: {}", error(format, &mixed));
         let small: Vec<f32> = mixed.iter().map(|x| x * 1e-8).collect();
-        assert!(error(format, &small) < 1.01, "{format}: {}", error(format, &small));
+        // Of values about as small as the smallest scale little is left.
+        assert!(error(format, &small) < 1.05, "{format}: {}", error(format, &small));
     }
 }
 

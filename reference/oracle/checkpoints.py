@@ -52,8 +52,8 @@ CASES = {
     "pythia": (hf.GPTNeoXForCausalLM, {**SIZES, "rope_parameters": {**plain(1e4), "partial_rotary_factor": 0.25}}, None),
     "cerebras-gpt": (hf.GPT2LMHeadModel, {**GPT2, "activation_function": "gelu"}, None),
     "lamini-gpt": (hf.GPT2LMHeadModel, {**GPT2, "activation_function": "gelu_new"}, None),
-    "phi-3.5": (hf.Phi3ForCausalLM, {**SIZES, "original_max_position_embeddings": 64, "sliding_window": 300, "rope_parameters": LONG}, None),
-    "stablelm-zephyr": (hf.StableLmForCausalLM, {**SIZES, "rope_parameters": {**plain(1e4), "partial_rotary_factor": 0.25}}, None),
+    "phi-3.5": (hf.Phi3ForCausalLM, {**SIZES, "num_key_value_heads": HEADS, "max_position_embeddings": 1024, "original_max_position_embeddings": 256, "sliding_window": 300, "rope_parameters": LONG}, None),
+    "stablelm-zephyr": (hf.StableLmForCausalLM, {**SIZES, "num_key_value_heads": HEADS, "rope_parameters": {**plain(1e4), "partial_rotary_factor": 0.25}}, None),
     "gemma-2": (hf.Gemma2ForCausalLM, {**SIZES, "num_key_value_heads": 4, "head_dim": 64, "query_pre_attn_scalar": 64, "sliding_window": 12, "rope_parameters": plain(1e4)}, None),
     "minicpm": (hf.LlamaForCausalLM, {**SIZES, "tie_word_embeddings": False, "rope_parameters": plain(1e4)}, "MiniCPMForCausalLM"),
     "qwen3": (hf.Qwen3ForCausalLM, {**SIZES, "num_key_value_heads": 2, "head_dim": 64, "rope_parameters": plain(1e6)}, None),
@@ -93,7 +93,9 @@ def save(name, model, folder):
 
 
 def kinglet(program, *args):
-    subprocess.run([program, *map(str, args)], check=True, stderr=subprocess.PIPE)
+    done = subprocess.run([program, *map(str, args)], stderr=subprocess.PIPE)
+    if done.returncode:
+        sys.exit(f"kinglet {' '.join(map(str, args))}: {done.stderr.decode()}")
 
 
 def llama_logits(path, tokens):
@@ -160,7 +162,7 @@ def check(args, name, tmp):
         expected = model(torch.tensor([tokens])).logits[0].numpy()
     kinglet(args.kinglet, "convert", folder, "-o", path, "--type", "F32", "--tokenizer", "none", "-q", "--force")
     (tmp / "ids.json").write_text(json.dumps(tokens))
-    kinglet(args.kinglet, "logits", path, "--tokens", tmp / "ids.json", "--out", tmp / "logits.f32", "--kv", "f32", "-c", "64", "-q")
+    kinglet(args.kinglet, "logits", path, "--tokens", tmp / "ids.json", "--out", tmp / "logits.f32", "--kv", "f32", "--ctx", "64", "-q")
     got = np.fromfile(tmp / "logits.f32", "<f4").reshape(expected.shape)
     largest = np.abs(expected).max()
     ours, line, good = np.abs(got - expected).max() / largest, "", True

@@ -24,9 +24,9 @@ struct Row {
 enum Mix {
     /// None.
     Plain,
-    /// Values and what leads out of the feed-forward network, in the first layers.
+    /// Values (also where they are one matrix with queries and keys) and what leads out of the feed-forward network, in the first layers.
     Small,
-    /// The same in more layers, by more bits, and fused projections.
+    /// The same in more layers, by more bits.
     Medium,
 }
 
@@ -84,15 +84,13 @@ impl FromStr for FileType {
 
 /// The format of each tensor, by llama.cpp's rules without an importance matrix. Vectors, norms and positions stay F32. In a
 /// quantized file the output, or the embedding in its place, is finer than the rest, and so are some of the layers' tensors.
-pub(super) fn choose(file_type: FileType, tensors: &[Tensor]) -> Vec<Format> {
+///
+/// `shared` is how many heads of queries share one of keys.
+pub(super) fn choose(file_type: FileType, tensors: &[Tensor], shared: u32) -> Vec<Format> {
     let FileType(Row { format: wanted, mix, .. }) = file_type;
     let (wanted, mix) = (*wanted, *mix);
-    let rows = |name: &str| tensors.iter().find(|t| t.name == name).map_or(0, Tensor::rows);
-    let tied = rows("output.weight") == 0;
+    let tied = !tensors.iter().any(|t| t.name == "output.weight");
     let n_layers = tensors.iter().filter_map(|t| layer(&t.name)).max().map_or(0, |last| last + 1);
-    let (q, k) = (rows("blk.0.attn_q.weight"), rows("blk.0.attn_k.weight"));
-    // Queries that share a value.
-    let shared = if k == 0 { 1 } else { q / k };
     let of = |t: &Tensor| {
         if t.shape.len() < 2 || t.name.ends_with("_norm.weight") || t.name == "position_embd.weight" {
             return Format::F32;
@@ -106,7 +104,7 @@ pub(super) fn choose(file_type: FileType, tensors: &[Tensor]) -> Vec<Format> {
                 _ if wanted.row_bytes(t.cols()).is_none() => Format::Q8_0,
                 _ => Format::Q6_K,
             }
-        } else if is(".attn_v.weight") {
+        } else if is(".attn_v.weight") || is(".attn_qkv.weight") {
             match mix {
                 Mix::Medium if more => Format::Q6_K,
                 Mix::Small if wanted == Format::Q4_K && first(4) => Format::Q5_K,
@@ -122,8 +120,6 @@ pub(super) fn choose(file_type: FileType, tensors: &[Tensor]) -> Vec<Format> {
                 _ if wanted == Format::IQ4_NL && first(n_layers / 8) => Format::Q5_K,
                 _ => wanted,
             }
-        } else if is(".attn_qkv.weight") && mix == Mix::Medium {
-            if wanted == Format::Q4_K { Format::Q5_K } else { Format::Q6_K }
         } else {
             wanted
         };

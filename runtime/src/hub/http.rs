@@ -6,6 +6,7 @@
 //! not follow it.
 
 use super::cache::{self, with_suffix};
+use super::content::{Content, HEAD};
 use super::hf::HfName;
 use super::progress::Progress;
 use super::{Hub, HubError};
@@ -44,62 +45,6 @@ fn fail<T>(message: String) -> Attempt<T> {
 struct Remote {
     etag: Option<String>,
     size: Option<u64>,
-}
-
-/// Bytes that tell what a file is.
-const HEAD: usize = 9;
-
-/// What a file must be, by its name.
-#[derive(Clone, Copy)]
-enum Content {
-    Gguf,
-    Safetensors,
-    Json,
-    /// Nothing is known of it.
-    Other,
-}
-
-impl Content {
-    fn of(name: &HfName) -> Content {
-        match name.extension() {
-            "gguf" => Content::Gguf,
-            "safetensors" => Content::Safetensors,
-            "json" => Content::Json,
-            _ => Content::Other,
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Content::Gguf => "GGUF file",
-            Content::Safetensors => "safetensors file",
-            Content::Json => "JSON file",
-            Content::Other => "file of a model",
-        }
-    }
-
-    /// The shortest there is.
-    fn least(self) -> usize {
-        match self {
-            Content::Gguf => 4,
-            Content::Safetensors => HEAD,
-            Content::Json | Content::Other => 1,
-        }
-    }
-
-    /// Whether a file may begin with these bytes, of which there are up to [`HEAD`].
-    fn may_begin(self, head: &[u8]) -> bool {
-        match self {
-            Content::Gguf => head.iter().zip(b"GGUF").all(|(a, b)| a == b),
-            // Eight bytes of a length below 4 GiB, then a JSON object.
-            Content::Safetensors => {
-                head.iter().skip(4).take(4).all(|b| *b == 0) && head.get(8).is_none_or(|b| *b == b'{')
-            }
-            Content::Json => head.trim_ascii_start().first().is_none_or(|b| *b == b'{'),
-            // What stands for a large file that was not fetched.
-            Content::Other => !head.starts_with(b"version h"),
-        }
-    }
 }
 
 struct Download<'a> {

@@ -7,6 +7,7 @@
 mod cache;
 mod catalogue;
 mod checkpoint;
+mod content;
 mod error;
 mod hf;
 mod http;

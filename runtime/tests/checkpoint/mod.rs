@@ -1,5 +1,7 @@
 //! Checkpoints as Hugging Face has them, made from the GGUF files of `reference/fixtures`: every change that a converter makes, undone.
 
+pub mod cases;
+
 use kinglet::gguf::Gguf;
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};

@@ -4,7 +4,7 @@
 
 use super::f16_scale;
 use super::minmax::{Line, fit};
-use super::search::{code, inverse, sum};
+use super::search::{code, inverse, max, sum};
 
 /// Rounds of fitting the super-block's scale and min.
 const ROUNDS: usize = 2;
@@ -72,7 +72,7 @@ fn super_block(x: &[f32; 256], top: f32) -> ([u8; 16], [[u8; 32]; 8]) {
     subs.iter_mut().zip(x.as_chunks::<32>().0).for_each(|(s, x)| *s = *x);
     let mut wanted = [Line::default(); 8];
     wanted.iter_mut().zip(&subs).for_each(|(w, x)| *w = fit(x, top, Some(0.0)));
-    let largest = |of: fn(&Line) -> f32| wanted.iter().map(of).fold(0.0f32, f32::max) / 63.0;
+    let largest = |of: fn(&Line) -> f32| wanted.iter().map(of).fold(0.0f32, |most, v| max(v, most)) / 63.0;
     let (mut d, mut dmin) = (largest(|w| w.scale), largest(|w| -w.min));
     let mut best = round_to(f16_scale(d).0, f16_scale(dmin).0, &wanted, &subs, top);
     for _ in 0..ROUNDS {

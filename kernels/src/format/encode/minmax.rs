@@ -1,6 +1,6 @@
 //! Q4_1 and Q5_1: blocks of 32 with a scale and a min, `w = d * q + m`.
 
-use super::search::{code, inverse, steps, sum};
+use super::search::{code, inverse, max, min, steps, sum};
 use super::{f16, f16_scale, fifth_bits, nibbles};
 
 /// `w = scale * q + min`.
@@ -58,8 +58,8 @@ pub(super) fn least_squares<const N: usize>(
 /// codes once more.
 #[inline(always)]
 pub(super) fn fit<const N: usize>(x: &[f32; N], top: f32, max_min: Option<f32>) -> Line {
-    let (low, high) = x.iter().fold((f32::MAX, f32::MIN), |(l, h), v| (l.min(*v), h.max(*v)));
-    let low = max_min.map_or(low, |most| low.min(most));
+    let (low, high) = x.iter().fold((f32::MAX, f32::MIN), |(l, h), v| (min(*v, l), max(*v, h)));
+    let low = max_min.map_or(low, |most| min(low, most));
     if high - low < 1e-30 {
         return Line { scale: 0.0, min: low };
     }
@@ -68,7 +68,7 @@ pub(super) fn fit<const N: usize>(x: &[f32; N], top: f32, max_min: Option<f32>) 
     for reach in steps(top - 1.4, top + 1.4, 15) {
         // The range that codes do not reach is left on both sides.
         let scale = (high - low) / reach;
-        let mut line = Line { scale, min: low + 0.5 * scale * (reach - top).max(0.0) };
+        let mut line = Line { scale, min: low + 0.5 * scale * max(reach - top, 0.0) };
         for _ in 0..2 {
             let Some(next) = least_squares(x, &line.codes(x, top), max_min) else { break };
             line = next;

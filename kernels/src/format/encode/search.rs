@@ -21,11 +21,22 @@ pub(super) fn round(v: f32) -> f32 {
     (v + SHIFT) - SHIFT
 }
 
+/// The larger; of zeros of both signs `b`, where std's may be either, and differently on each CPU.
+#[inline(always)]
+pub(super) fn max(a: f32, b: f32) -> f32 {
+    if a > b { a } else { b }
+}
+
+/// The smaller; of zeros of both signs `b`.
+#[inline(always)]
+pub(super) fn min(a: f32, b: f32) -> f32 {
+    if a < b { a } else { b }
+}
+
 /// `v` as a code in `lo..=hi`, still a float.
 #[inline(always)]
 pub(super) fn code(v: f32, lo: f32, hi: f32) -> f32 {
-    let v = if v > lo { v } else { lo };
-    round(if v < hi { v } else { hi })
+    round(min(max(v, lo), hi))
 }
 
 /// `1 / d`, or 0 for a scale too small to divide by, of which nothing is left.
