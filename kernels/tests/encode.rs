@@ -97,15 +97,15 @@ fn bytes_are_the_same_everywhere() {
         .map(|f| (f, hash(&rows.iter().flat_map(|row| encode(f, row)).collect::<Vec<u8>>())))
         .collect();
     let expected = [
-        (Format::Q4_0, 0x541625073a8d4362),
-        (Format::Q4_1, 0x6e1519102c9e4515),
-        (Format::Q5_0, 0x1e90c949aa916d37),
-        (Format::Q5_1, 0xcb96a217837827fb),
-        (Format::Q8_0, 0xf7cce6fa332aa7ab),
-        (Format::Q4_K, 0xa8c854cf5e9822e6),
-        (Format::Q5_K, 0xc02acc322b61c7ab),
-        (Format::Q6_K, 0x62257827b2cbdbd2),
-        (Format::IQ4_NL, 0xb38c75aa0e359a57),
+        (Format::Q4_0, 0x8f927ad4552064ca),
+        (Format::Q4_1, 0x4604418cfa3f3426),
+        (Format::Q5_0, 0x8e7727a187bd3b3c),
+        (Format::Q5_1, 0x21f824955221bf43),
+        (Format::Q8_0, 0x3ce47b054c3c34e6),
+        (Format::Q4_K, 0xc0e190c2be941bed),
+        (Format::Q5_K, 0x7f8696dce8ed7467),
+        (Format::Q6_K, 0xaff9c4b61c5a27b8),
+        (Format::IQ4_NL, 0xb34dfbe858a860f),
     ];
     assert_eq!(found, expected, "{found:#x?}");
 }

@@ -224,6 +224,61 @@ fn mixes_are_those_of_llama_cpp() {
     }
 }
 
+/// Where queries, keys and values are one matrix, it is what values are.
+#[test]
+fn mixes_of_fused_projections() {
+    let folder = Folder::new("convert-fused");
+    let from = folder.join("checkpoint");
+    let dim = 256usize;
+    let tensor = |name: String, shape: &[usize]| {
+        let values =
+            (0..shape.iter().product::<usize>()).map(|i| ((i * 7919) % 1009) as f32 / 504.0 - 1.0).collect();
+        (name, shape.to_vec(), values)
+    };
+    let mut all = vec![
+        tensor("gpt_neox.embed_in.weight".into(), &[64, dim]),
+        tensor("embed_out.weight".into(), &[64, dim]),
+    ];
+    let both = |name: String, shape: &[usize]| {
+        [tensor(format!("{name}.weight"), shape), tensor(format!("{name}.bias"), &shape[..1])]
+    };
+    all.extend(both("gpt_neox.final_layer_norm".into(), &[dim]));
+    for i in 0..4 {
+        for (name, shape) in [
+            ("input_layernorm", &[dim][..]),
+            ("post_attention_layernorm", &[dim]),
+            ("attention.query_key_value", &[3 * dim, dim]),
+            ("attention.dense", &[dim, dim]),
+            ("mlp.dense_h_to_4h", &[4 * dim, dim]),
+            ("mlp.dense_4h_to_h", &[dim, 4 * dim]),
+        ] {
+            all.extend(both(format!("gpt_neox.layers.{i}.{name}"), shape));
+        }
+    }
+    let config = json!({"architectures": ["GPTNeoXForCausalLM"], "hidden_size": dim, "num_hidden_layers": 4, "hidden_act": "gelu",
+        "intermediate_size": 4 * dim, "num_attention_heads": 4, "max_position_embeddings": 64, "rotary_pct": 0.25});
+    checkpoint::write(&from, &config, &all, true);
+    for (name, want) in [
+        ("Q4_K_M", ["Q4_K", "Q4_K", "Q6_K", "Q6_K"]),
+        ("Q4_K_S", ["Q5_K"; 4]),
+        ("Q5_K_M", ["Q5_K", "Q5_K", "Q6_K", "Q6_K"]),
+        ("IQ4_NL", ["IQ4_NL"; 4]),
+    ] {
+        let to = folder.join(&format!("{name}.gguf"));
+        let out = convert(&from, &to, &["--type", name, "--tokenizer", "none"]);
+        assert!(out.status.success(), "{name}: {}", String::from_utf8_lossy(&out.stderr));
+        let gguf = Gguf::open(&to).unwrap();
+        for (i, want) in want.into_iter().enumerate() {
+            let of = |t: &str| gguf.tensor(&format!("blk.{i}.{t}")).unwrap().format.unwrap().to_string();
+            assert_eq!(
+                (&of("attn_qkv.weight")[..], &of("attn_qkv.bias")[..]),
+                (want, "F32"),
+                "{name}, layer {i}"
+            );
+        }
+    }
+}
+
 /// Serves the files of a folder as a hub serves those of `owner/model`; every path that was asked for.
 fn serve(folder: &Path) -> (u16, std::sync::Arc<std::sync::Mutex<Vec<String>>>) {
     use std::io::{BufRead, BufReader, Write};
