@@ -344,6 +344,17 @@ fn a_repository_is_fetched_and_converted() {
         let said = String::from_utf8(get(&["--force"]).stderr).unwrap();
         assert_eq!(said.contains("config.json"), !shards, "{said}");
         std::fs::remove_dir_all(folder.join("owner")).unwrap();
+        // A GGUF file of the same repository is not part of the checkpoint.
+        let gguf = "home-.../hf/owner/model/main/x.gguf".replace("...", &shards.to_string());
+        folder.write(&gguf, b"GGUF");
+        let rm = || {
+            let mut command = own_program(env!("CARGO_BIN_EXE_kinglet").as_ref());
+            command.args(["rm", "hf:owner/model"]).env("KINGLET_HOME", &home).output().unwrap()
+        };
+        assert!(rm().status.success());
+        let left = support::files(&home).into_iter().filter(|f| f.starts_with("hf/")).collect::<Vec<_>>();
+        assert_eq!(left, ["hf/owner/model/main/x.gguf"]);
+        assert!(String::from_utf8(rm().stderr).unwrap().contains("not in the cache"));
     }
 }
 

@@ -11,19 +11,26 @@ use std::path::{Path, PathBuf};
 
 /// Examples under `kinglet convert --help`.
 pub const EXAMPLES: &str = "\
-  kinglet convert ./TinyLlama-1.1B-Chat-v1.0 -o tinyllama.gguf                # as F16
-  kinglet convert Qwen/Qwen2.5-0.5B-Instruct -o qwen.gguf --type Q4_K_M       # fetched first
-  kinglet convert ./pythia-160m -o pythia.gguf --type Q8_0
-  kinglet convert apple/OpenELM-270M -o openelm.gguf --tokenizer TinyLlama/TinyLlama-1.1B-Chat-v1.0   # published without one";
+  kinglet convert ./TinyLlama-1.1B-Chat-v1.0 -o tinyllama.gguf           # as F16
+  kinglet convert Qwen/Qwen2.5-0.5B-Instruct -o qwen.gguf --type Q4_K_M  # fetched first
+  kinglet convert hf:EleutherAI/pythia-160m@main -o pythia.gguf --type Q8_0
+  kinglet convert apple/OpenELM-270M -o openelm.gguf --tokenizer ./Llama-2-7b-hf  # has none";
 
 /// What the types are, under `kinglet convert --help`.
 pub const TYPES: &str = "\
-  F32, F16, BF16   as exact as the checkpoint is; most are BF16
-  Q8_0             half of F16's size, no difference to be seen
-  Q6_K, Q5_K_M     smaller, hardly a difference
-  Q4_K_M           what most people use: less than a third of F16's size; more important tensors have 6 bits
-  Q4_K_S, Q5_K_S, Q4_0, Q4_1, Q5_0, Q5_1, IQ4_NL   other sizes and speeds
-Where a row is not a multiple of 256, K-quants give way to Q5_0, Q5_1 or Q8_0. Vectors stay F32.";
+  F32, F16, BF16  as exact as the checkpoint; most checkpoints are BF16
+  Q8_0            half of F16's size, no difference to be seen
+  Q6_K, Q5_K_M    smaller, hardly a difference
+  Q4_K_M          less than a third of F16's size; the usual choice
+  Q4_K_S, Q5_K_S, IQ4_NL, Q4_0, Q4_1, Q5_0, Q5_1  other sizes and speeds
+  As in llama.cpp, some tensors of a type get more bits than the rest, and where a row is not a
+  multiple of 256 Q5_0, Q5_1 or Q8_0 stand in for Q4_K, Q5_K or Q6_K. Vectors stay F32.";
+
+/// What a repository is, under `kinglet convert --help`.
+pub const REPOSITORIES: &str = "\
+  OWNER/REPO[@REVISION] of huggingface.co, or of HF_ENDPOINT, with HF_TOKEN where it asks who you are.
+  A folder of that name is taken first; hf: before it says that it is none. Only safetensors are
+  read. What is fetched stays in the cache: `kinglet rm hf:OWNER/REPO` removes it.";
 
 /// Options of `kinglet convert`.
 #[derive(Debug, Clone, clap::Args)]

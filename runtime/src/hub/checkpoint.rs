@@ -106,6 +106,27 @@ impl Hub {
     }
 }
 
+impl Hub {
+    /// Removes a checkpoint's files from the cache, also of an interrupted fetch; GGUF files of the same repository stay.
+    pub(super) fn remove_checkpoint(&self, name: &str) -> Result<()> {
+        let bare = name.strip_prefix("hf:").unwrap_or(name);
+        let config = self.hf_path(&HfName::of_repository(bare, CONFIG)?);
+        let folder = config.parent().unwrap_or(&self.home);
+        let absent = || HubError::name(format!("hf:{bare} is not in the cache; there is nothing to remove"));
+        let entries = fs::read_dir(folder).map_err(|_| absent())?;
+        let _lock = Lock::now(&self.home, &format!("hf:{bare}"))?;
+        let mut removed = false;
+        for path in entries.flatten().map(|e| e.path()).filter(|p| p.is_file()) {
+            let gguf = path.file_name().is_some_and(|n| n.to_string_lossy().contains(".gguf"));
+            if !gguf {
+                removed |= cache::remove(&path)?;
+            }
+        }
+        super::prune(&config, &self.home.join("hf"));
+        if removed { Ok(()) } else { Err(absent()) }
+    }
+}
+
 /// Whether the folder has all that its list names, and that is what is wanted.
 fn complete(folder: &Path, parts: Parts) -> bool {
     let Ok(text) = fs::read(folder.join(COMPLETE)) else { return false };

@@ -236,6 +236,9 @@ impl Hub {
     /// # Errors
     /// The name means nothing, is a path, is not in the cache, or is being fetched.
     pub fn remove(&self, name: &str) -> Result<()> {
+        if name.starts_with("hf:") && is_repository(name) {
+            return self.remove_checkpoint(name);
+        }
         let (key, files) = if let Some(rest) = name.strip_prefix("hf:") {
             let name = HfName::parse(rest)?;
             let shards = name.shards()?;

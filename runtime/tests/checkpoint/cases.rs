@@ -67,6 +67,9 @@ pub fn cases() -> Vec<(&'static str, Family, Value)> {
         "original_max_position_embeddings": 32}}));
     case("tiny-qwen3", &plain, "Qwen3ForCausalLM", json!({}));
     case("tiny-minicpm", &interleaved, "MiniCPMForCausalLM", json!({"scale_emb": 12, "scale_depth": 1.4, "dim_model_base": 16}));
+    case("tiny-minicpm3", &|_, _| super::minicpm3(), "MiniCPM3ForCausalLM", json!({"scale_emb": 12, "scale_depth": 1.4, "dim_model_base": 256,
+        "head_dim": null, "q_lora_rank": 32, "kv_lora_rank": 32, "qk_nope_head_dim": 16, "qk_rope_head_dim": 8,
+        "rope_scaling": {"type": "longrope", "short_factor": pairs(1.5, 4), "long_factor": pairs(8.0, 4), "original_max_position_embeddings": 16}}));
     let phi3 = |_, _| super::phi3();
     case("tiny-phi3-window", &phi3, "Phi3ForCausalLM", json!({"rope_scaling": long(4), "original_max_position_embeddings": 32}));
     case("tiny-phi3-long", &phi3, "Phi3ForCausalLM", json!({"rope_scaling": long(3), "original_max_position_embeddings": 32,
