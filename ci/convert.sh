@@ -12,7 +12,7 @@ heading "convert: Python packages"
 packages=$TARGET_DIR/convert-python
 if [[ ! -d $packages/gguf-0.19.0.dist-info || ! -d $packages/tokenizers-0.23.3.dist-info ]]; then
   rm -rf "$packages"
-  python3 -m pip install -q --disable-pip-version-check --target "$packages" gguf==0.19.0 tokenizers==0.23.3
+  python3 -m pip install -q --disable-pip-version-check --root-user-action=ignore --target "$packages" gguf==0.19.0 tokenizers==0.23.3
 fi
 
 heading "convert: tiny checkpoints"
