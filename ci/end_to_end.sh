@@ -5,6 +5,8 @@
 #   ci/end_to_end.sh            check
 #   ci/end_to_end.sh --update   write ci/expected anew, after a change of the numerical contract
 #
+# Then ci/convert.sh.
+#
 # Fetches the models with the person's own pip into kinglet's cache (720 MB), and installs Debian packages that are
 # missing for the emulated part (see ci/setup.sh). KINGLET_NO_AARCH64=1 leaves that part out.
 set -euo pipefail
@@ -58,6 +60,9 @@ for model in smollm2:135m gemma3:270m qwen2.5-coder:0.5b; do
   expect "${model/:/-}.logits" "$tmp/hash"
 done
 [[ $update == no ]] || exit 0
+
+heading "end to end: checkpoints become GGUF"
+ci/convert.sh
 
 if [[ -z ${KINGLET_NO_AARCH64:-} ]]; then
   heading "end to end: smollm2:135m as Cortex-A72"

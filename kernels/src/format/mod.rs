@@ -33,7 +33,7 @@ pub mod tq2_0;
 
 pub use decode::{decode_groups, dequantize_row};
 #[cfg(feature = "std")]
-pub use encode::{encode_row, encodes};
+pub use encode::{EncodeError, MAX_F16, encode_row, encodes};
 use std::fmt;
 
 /// Weights per group: the unit in which every format decodes and in which activations are quantized.

@@ -90,7 +90,7 @@ enum Verb {
     #[command(after_help = examples(tune::EXAMPLES))]
     Tune(tune::Args),
     /// Make a GGUF file of a Hugging Face checkpoint
-    #[command(after_help = [examples(convert::EXAMPLES), section("Families", &convert::families())].join("\n\n"))]
+    #[command(after_help = [examples(convert::EXAMPLES), section("Types", convert::TYPES), section("Repositories", convert::REPOSITORIES), section("Families", &convert::families())].join("\n\n"))]
     Convert(convert::Args),
     /// Fetch a model ahead of time
     #[command(after_help = examples(pull::EXAMPLES))]

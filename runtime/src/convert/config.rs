@@ -114,6 +114,11 @@ impl Config {
         self.need(names, self.opt_size(names)?)
     }
 
+    /// A number that may be 0, which is also what stands for none.
+    pub(super) fn opt_count(&self, names: &[&str]) -> Result<u64, String> {
+        Ok(self.typed(names, "a number from 0", Value::as_u64)?.unwrap_or(0))
+    }
+
     pub(super) fn opt_sizes(&self, names: &[&str]) -> Result<Option<Vec<usize>>, String> {
         self.typed(names, "an array of sizes from 1 to 2^28", |v| v.as_array()?.iter().map(size).collect())
     }

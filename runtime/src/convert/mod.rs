@@ -144,7 +144,7 @@ fn write(
     out: &mut dyn Write,
     progress: &dyn Progress,
 ) -> Result<Summary, ConvertError> {
-    let formats = types::choose(file_type, &tensors)?;
+    let formats = types::choose(file_type, &tensors, shared_heads(&keys));
     let mut writer = Writer::new(out);
     for (key, value) in keys {
         writer.key(key, value);
@@ -187,6 +187,20 @@ fn write(
     }
     result?;
     Ok(Summary { architecture: family.name, tensors: tensors.len(), weights, bytes: writer.written() })
+}
+
+/// Heads of queries for each of keys, in the first layer.
+fn shared_heads(keys: &[(String, Value)]) -> u32 {
+    let of = |end: &str| {
+        let (_, value) = keys.iter().find(|(key, _)| key.ends_with(end))?;
+        match value {
+            Value::U32(n) => Some(*n),
+            Value::I32s(all) => all.first().and_then(|n| u32::try_from(*n).ok()),
+            _ => None,
+        }
+    };
+    let (q, k) = (of(".attention.head_count"), of(".attention.head_count_kv"));
+    q.zip(k).and_then(|(q, k)| q.checked_div(k)).unwrap_or(1)
 }
 
 /// The folder's name, or the repository's when it lies in Hugging Face's cache.

@@ -159,6 +159,17 @@ impl<'c> Plan<'c> {
         self.checkpoint.get(name).is_some()
     }
 
+    /// What stands before `name` in the checkpoint's names.
+    pub(super) fn prefix_of(&self, name: &str) -> Result<String> {
+        let prefix =
+            |n: &str| n.strip_suffix(name).filter(|p| p.is_empty() || p.ends_with('.')).map(str::to_owned);
+        // `need` names what is missing.
+        match self.checkpoint.names().find_map(prefix) {
+            Some(prefix) => Ok(prefix),
+            None => self.checkpoint.need(name).map(|_| String::new()),
+        }
+    }
+
     /// The shape of a tensor that must be there.
     pub(super) fn shape(&self, name: &str) -> Result<&[usize]> {
         Ok(&self.checkpoint.need(name)?.shape)

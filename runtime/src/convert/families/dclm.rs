@@ -19,18 +19,37 @@ pub(super) fn plan(p: &mut Plan<'_>) -> Result<()> {
     expect(&["model_norm", "norm_type"], &["gain_only_lp_layer_norm", "gain_only_layer_norm"])?;
     expect(&["ffn_type"], &["swiglu", "swiglu_torch"])?;
     expect(&["positional_embedding_type"], &["rotary"])?;
-    if c.opt_bool(&["post_embed_norm"])? == Some(true) {
-        return c.fail("key `post_embed_norm` is set, which is not supported");
+    for (name, usual) in [("post_embed_norm", false), ("qk_norm", true), ("apply_qk_norm", true)] {
+        if c.opt_bool(&[name])?.is_some_and(|set| set != usual) {
+            return c.fail(format_args!("key `{name}` is {}, which is not supported", !usual));
+        }
     }
-    let (dim, heads) = (c.size(&["hidden_dim", "dim"])?, c.size(&["n_heads"])?);
+    // How many experts there would be is said even where no layer has any.
+    if c.opt_count(&["moe_freq"])? > 0 {
+        return c.fail("key `moe_freq` is set; experts are not supported");
+    }
+    // Sizes may be left to a configuration of open_lm that is only named, and then are known from the tensors or from the name.
+    let prefix = p.prefix_of("tok_embeddings.weight")?;
+    let preset = c.opt_text(&["model"])?.and_then(preset);
+    let dim = match c.opt_size(&["hidden_dim", "dim"])? {
+        Some(dim) => dim,
+        None => p.shape(&format!("{prefix}tok_embeddings.weight"))?.get(1).copied().unwrap_or(0),
+    };
+    let layers = match c.opt_size(&["n_layers"])? {
+        Some(layers) => layers,
+        None => (0..).take_while(|i| p.has(&format!("{prefix}layers.{i}.attention_norm.weight"))).count(),
+    };
+    let heads = match (c.opt_size(&["n_heads"])?, preset) {
+        (Some(heads), _) => heads,
+        (None, Some(heads)) => heads,
+        (None, None) => c.size(&["n_heads"])?,
+    };
     if !dim.is_multiple_of(heads) {
         return c.fail(format_args!("a width of {dim} is not a multiple of {heads} heads"));
     }
-    let layers = c.size(&["n_layers"])?;
-    let prefix = if p.has("tok_embeddings.weight") { "" } else { "model." };
     // The width is not in the configuration.
     let width = p.shape(&format!("{prefix}layers.0.feed_forward.w3.weight"))?.get(1).copied().unwrap_or(0);
-    p.number("context_length", c.size(&["seq_len"])?)?;
+    p.number("context_length", c.opt_size(&["seq_len"])?.unwrap_or(2048))?;
     p.number("embedding_length", dim)?;
     p.number("block_count", layers)?;
     p.number("feed_forward_length", width)?;
@@ -62,4 +81,39 @@ pub(super) fn plan(p: &mut Plan<'_>) -> Result<()> {
     p.ignore(&["pos_embed.inv_freq"]);
     let tied = c.opt_bool(&["weight_tying"])?.unwrap_or(false);
     p.output(&format!("{prefix}output.weight"), tied)
+}
+
+/// Heads of the configurations that open_lm and DCLM name: `open_lm_1b_swiglutorch`, `d=1024_l=24_h=8`, as they are or as paths of
+/// files.
+fn preset(name: &str) -> Option<usize> {
+    let name = name.rsplit('/').next().unwrap_or(name).trim_end_matches(".json");
+    if let Some(heads) = name.split('_').find_map(|part| part.strip_prefix("h=")) {
+        return heads.parse().ok().filter(|n| *n > 0);
+    }
+    let size = name.strip_prefix("open_lm_")?.split('_').next()?;
+    match size {
+        "411m" => Some(8),
+        "1b" => Some(16),
+        "3b" | "7b" => Some(32),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::preset;
+
+    #[test]
+    fn heads_by_name() {
+        for (name, heads) in [
+            ("open_lm_1b_swiglutorch", Some(16)),
+            ("training/open_lm_configs/open_lm_7b_swiglutorch.json", Some(32)),
+            ("d=1024_l=24_h=8", Some(8)),
+            ("open_lm_x", None),
+            ("d=1_h=0", None),
+            ("", None),
+        ] {
+            assert_eq!(preset(name), heads, "{name}");
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! Llama and what differs from it in little: Mistral, Fox, Qwen2, Qwen3, MiniCPM.
+//! Llama and what differs from it in little: Mistral, Fox, Qwen2, Qwen3, MiniCPM, MiniCPM3.
 
 use super::{Layout, Order, Plan, Result};
 
@@ -130,17 +130,68 @@ pub(super) fn qwen3(p: &mut Plan<'_>) -> Result<()> {
     p.head(false)
 }
 
+/// The factors of MiniCPM, for which llama.cpp's decoder has the same defaults as the models have values.
+fn multipliers(p: &mut Plan<'_>, s: &Sizes) -> Result<()> {
+    let c = p.config;
+    if c.opt_size(&["num_experts"])?.is_some() {
+        return c.fail("MiniCPM with experts is not supported");
+    }
+    let depth = c.float(&["scale_depth"])?;
+    p.float("embedding_scale", c.float(&["scale_emb"])?);
+    p.float("residual_scale", depth / (s.layers as f64).sqrt());
+    p.float("logit_scale", s.dim as f64 / c.float(&["dim_model_base"])?);
+    Ok(())
+}
+
 pub(super) fn minicpm(p: &mut Plan<'_>) -> Result<()> {
     let s = p.sizes()?;
-    if p.config.opt_size(&["num_experts"])?.is_some() {
-        return p.config.fail("MiniCPM with experts is not supported");
-    }
-    let depth = p.config.float(&["scale_depth"])?;
-    p.float("embedding_scale", p.config.float(&["scale_emb"])?);
-    p.float("residual_scale", depth / (s.layers as f64).sqrt());
-    p.float("logit_scale", s.dim as f64 / p.config.float(&["dim_model_base"])?);
+    multipliers(p, &s)?;
     let order = permuted(&s)?;
     p.body(&s, order, false)?;
     // The configuration's default, of transformers.
+    p.head(true)
+}
+
+const LATENT: Layout = Layout {
+    prefix: "model.",
+    norms: &[
+        ("attn_norm", "input_layernorm"),
+        ("attn_q_a_norm", "self_attn.q_a_layernorm"),
+        ("attn_kv_a_norm", "self_attn.kv_a_layernorm"),
+        ("ffn_norm", "post_attention_layernorm"),
+    ],
+    matrices: &[
+        ("attn_q_a", "self_attn.q_a_proj"),
+        ("attn_q_b", "self_attn.q_b_proj"),
+        ("attn_kv_a_mqa", "self_attn.kv_a_proj_with_mqa"),
+        ("attn_kv_b", "self_attn.kv_b_proj"),
+        ("attn_output", "self_attn.o_proj"),
+        ("ffn_gate", "mlp.gate_proj"),
+        ("ffn_up", "mlp.up_proj"),
+        ("ffn_down", "mlp.down_proj"),
+    ],
+};
+
+/// Queries, keys and values from narrow latent vectors; only the end of each head is rotated.
+pub(super) fn minicpm3(p: &mut Plan<'_>) -> Result<()> {
+    let (c, s) = (p.config, p.sizes()?);
+    multipliers(p, &s)?;
+    p.rms_eps()?;
+    p.activation(&["hidden_act"], "silu")?;
+    let n_rot = c.size(&["qk_rope_head_dim"])?;
+    p.number("attention.q_lora_rank", c.size(&["q_lora_rank"])?)?;
+    p.number("attention.kv_lora_rank", c.size(&["kv_lora_rank"])?)?;
+    p.number("attention.key_length", c.size(&["qk_nope_head_dim"])? + n_rot)?;
+    if let Some(width) = c.opt_size(&["v_head_dim"])? {
+        p.number("attention.value_length", width)?;
+    }
+    p.number("rope.dimension_count", n_rot)?;
+    let rope = c.rope("full_attention", &["rope_theta"], 10000.0)?;
+    p.rope(&rope, n_rot, s.context)?;
+    p.copy("token_embd.weight", "model.embed_tokens.weight")?;
+    for i in 0..s.layers {
+        p.layer(i, &LATENT)?;
+    }
+    p.norm("output_norm", "model.norm")?;
     p.head(true)
 }

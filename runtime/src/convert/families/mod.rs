@@ -35,6 +35,7 @@ pub const FAMILIES: &[Family] = &[
     Family { name: "qwen2", plan: llama::qwen2, models: "Qwen2, Qwen2.5", classes: &["Qwen2ForCausalLM"] },
     Family { name: "qwen3", plan: llama::qwen3, models: "Qwen3", classes: &["Qwen3ForCausalLM"] },
     Family { name: "minicpm", plan: llama::minicpm, models: "MiniCPM 1B, 2B", classes: &["MiniCPMForCausalLM"] },
+    Family { name: "minicpm3", plan: llama::minicpm3, models: "MiniCPM3 4B", classes: &["MiniCPM3ForCausalLM"] },
     Family { name: "phi3", plan: phi3::plan, models: "Phi-3, Phi-3.5, Phi-4, Phi-4-mini", classes: &["Phi3ForCausalLM"] },
     Family { name: "gemma2", plan: gemma::gemma2, models: "Gemma 2", classes: &["Gemma2ForCausalLM"] },
     Family { name: "gemma3", plan: gemma::gemma3, models: "Gemma 3 (text)", classes: &["Gemma3ForCausalLM"] },
