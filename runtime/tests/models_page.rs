@@ -12,8 +12,9 @@ The decoder runs every GGUF model of these architectures (`general.architecture`
 will run or the first thing that keeps it from running). This page is written by a test from `runtime/src/model/arch/mod.rs` and the cases in
 `reference/fixtures`.\n
 *Distance*: the largest difference of any logit from an independent oracle, over the largest logit; unquantized weights, cache in f32. 2e-5 is the
-limit; [the conformance table](reference/CONFORMANCE.md) has more cases, quantized ones too, and llama.cpp beside. *Memory*: weights as Q4_K_M plus keys and values of 4096 positions in f16, estimated; the weights are pages of the file, which
-the system can drop and read again.\n
+limit; [the conformance table](reference/CONFORMANCE.md) has more cases, quantized ones too, and llama.cpp beside. *Memory*:
+weights as Q4_K_M plus keys and values of a context of 4096 in f16, estimated. A layer with a window keeps the window and one batch. The weights are
+pages of the file, which the system can drop and read again.\n
 | architecture | models | apart from Llama | distance | memory |
 |---|---|---|---:|---|
 ";

@@ -118,6 +118,8 @@ impl<'a> Conversation<'a> {
         let common = self.seen.iter().zip(prompt).take_while(|(a, b)| a == b).count();
         // The last token of the prompt is always computed: its logits are needed.
         let common = common.min(self.session.position()).min(prompt.len().saturating_sub(1));
+        // Where the session must decode again from anyway, so that progress and speed count it.
+        let common = self.session.resumes_at(common);
         self.session.rewind(common);
         let mut made = Vec::new();
         let mut written = Ok(());

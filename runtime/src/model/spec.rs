@@ -254,13 +254,17 @@ pub enum RopeScaling {
 
 impl ModelSpec {
     /// The longest context that a session may have. It is [`ModelSpec::context_length`], except where LongRoPE has factors for
-    /// longer ones (MiniCPM3).
+    /// longer ones (MiniCPM3). Where the context chooses between factors it may be the next multiple of 256: llama.cpp counts
+    /// contexts in those, and what it chooses must be possible here.
     pub fn longest_context(&self) -> usize {
-        let extends = |r: &RopeSpec| match r.factors {
-            RopeFactors::ByContext { original_context, .. } => original_context >= self.context_length,
-            _ => false,
+        let longest = |r: &RopeSpec| match r.factors {
+            RopeFactors::ByContext { original_context, .. } if original_context >= self.context_length => {
+                MAX_CONTEXT
+            }
+            RopeFactors::ByContext { .. } => self.context_length.next_multiple_of(256),
+            _ => self.context_length,
         };
-        if self.ropes.iter().any(extends) { MAX_CONTEXT } else { self.context_length.min(MAX_CONTEXT) }
+        self.ropes.iter().map(longest).max().unwrap_or(self.context_length).min(MAX_CONTEXT)
     }
 
     /// What every architecture must fulfil.
