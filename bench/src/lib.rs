@@ -3,10 +3,12 @@
 //! The program is `kinglet-bench`; this library is for engine authors who bring a suite of their own ([`suite`]) and for
 //! reports ([`record`]). `bench/README.md` explains both.
 
+pub mod counts;
 pub mod fingerprint;
 pub mod record;
 pub mod suite;
 pub mod taint;
+pub mod tools;
 
 use kinglet_kernels::Format;
 

@@ -9,13 +9,26 @@
 //! Everything happens on a thread: its stack and heap lie the same way in every run, and so does what depends on alignment.
 
 use kinglet_kernels::{
-    Activation, AttentionParams, Format, KV_PAGE, Kernels, KvLayout, KvType, MatMut, Matrix, Partial, PartialRef,
-    QuantizedRows, QueryRow, Tier,
+    Activation, AttentionParams, Format, KV_PAGE, Kernels, KvLayout, KvType, MatMut, Matrix, Partial,
+    PartialRef, QuantizedRows, QueryRow, Tier,
 };
 
-/// Rows and columns of weights: every tile of every tier is full, and a row is three super-blocks.
-const ROWS: usize = 64;
-const COLS: usize = 768;
+/// Sizes: every tile of every tier is full.
+#[derive(Clone, Copy)]
+struct Sizes {
+    /// Rows and columns of weights, whole super-blocks.
+    rows: usize,
+    cols: usize,
+    /// Columns of the larger product.
+    n: usize,
+    /// Tokens of a prompt.
+    tokens: usize,
+}
+
+/// A stepped instruction takes some ten microseconds, an emulated one some ten nanoseconds.
+const STEPPED: Sizes = Sizes { rows: 32, cols: 256, n: 24, tokens: 4 };
+const EMULATED: Sizes = Sizes { rows: 64, cols: 768, n: 64, tokens: 32 };
+
 /// Values per head, and those of a norm: SmolLM2's.
 const HEAD: usize = 64;
 const DIM: usize = 576;
@@ -70,11 +83,6 @@ fn breakpoint() {
     unsafe {
         std::arch::asm!("int3");
     }
-    #[cfg(target_arch = "aarch64")]
-    unsafe {
-        // The tracer goes on behind it.
-        std::arch::asm!("brk #0");
-    }
 }
 
 impl Counter {
@@ -123,12 +131,18 @@ impl<T: Copy> Aligned<T> {
 struct Counting {
     kernels: Kernels,
     counter: Counter,
+    sizes: Sizes,
     filter: String,
 }
 
 impl Counting {
     /// `run` between markers, unless the filter leaves it out.
-    fn count(&self, kernel: &str, shape: &str, run: impl FnOnce(&Kernels) -> Result<(), kinglet_kernels::Error>) -> Outcome {
+    fn count(
+        &self,
+        kernel: &str,
+        shape: &str,
+        run: impl FnOnce(&Kernels) -> Result<(), kinglet_kernels::Error>,
+    ) -> Outcome {
         let name = format!("{kernel}.{}", self.kernels.tier());
         if kernel != "empty" && !name.contains(&self.filter) {
             return Ok(());
@@ -141,37 +155,38 @@ impl Counting {
     }
 
     fn products(&self, format: Format) -> Outcome {
-        let bytes = ROWS * format.row_bytes(COLS).ok_or("whole blocks")?;
+        let Sizes { rows, cols, n: many, .. } = self.sizes;
+        let bytes = rows * format.row_bytes(cols).ok_or("whole blocks")?;
         // Below 0x40 every two bytes are an ordinary f16; so is 120 as MXFP4's exponent.
         let data = Aligned::new(bytes, |i| {
             if format == Format::MXFP4 && i % 17 == 0 { 120 } else { (i * 7 % 61) as u8 & 0x3f }
         });
-        let w = Matrix::new(format, data.get(), ROWS, COLS)?;
+        let w = Matrix::new(format, data.get(), rows, cols)?;
         let mut scratch = Aligned::new(self.kernels.matmul_scratch(&w), |_| 0u8);
-        for (op, n) in [("gemv", 1), ("gemm4", 4), ("gemm64", 64)] {
+        for (op, n) in [("gemv", 1), ("gemm4", 4), ("gemm", many)] {
             let name = format!("{}.{op}", format.name().to_lowercase());
-            let shape = format!("{ROWS}x{COLS}x{n}");
-            let x = Aligned::new(n * COLS, |i| (i % 17) as f32 - 8.0);
-            let mut y = Aligned::new(n * ROWS, |_| 0.0f32);
+            let shape = format!("{rows}x{cols}x{n}");
+            let x = Aligned::new(n * cols, |i| (i % 17) as f32 - 8.0);
+            let mut y = Aligned::new(n * rows, |_| 0.0f32);
             if format.is_float() {
                 self.count(&name, &shape, |k| {
-                    k.matmul_float(&w, x.get(), &mut MatMut::new(y.get_mut(), ROWS, n)?)
+                    k.matmul_float(&w, x.get(), &mut MatMut::new(y.get_mut(), rows, n)?)
                 })?;
                 continue;
             }
-            let mut q = Aligned::new(n * COLS, |_| 0i8);
-            let mut d = Aligned::new(n * COLS / 32, |_| 0.0f32);
-            let mut sums = Aligned::new(n * COLS / 16, |_| 0i16);
+            let mut q = Aligned::new(n * cols, |_| 0i8);
+            let mut d = Aligned::new(n * cols / 32, |_| 0.0f32);
+            let mut sums = Aligned::new(n * cols / 16, |_| 0i16);
             self.kernels.quantize(x.get(), q.get_mut(), d.get_mut(), sums.get_mut())?;
-            let x = QuantizedRows::new(q.get(), d.get(), sums.get(), n, COLS)?;
+            let x = QuantizedRows::new(q.get(), d.get(), sums.get(), n, cols)?;
             self.count(&name, &shape, |k| {
-                k.matmul(&w, &x, &mut MatMut::new(y.get_mut(), ROWS, n)?, scratch.get_mut())
+                k.matmul(&w, &x, &mut MatMut::new(y.get_mut(), rows, n)?, scratch.get_mut())
             })?;
         }
         if self.filter.is_empty() || format!("{format}.dequantize").to_lowercase().contains(&self.filter) {
-            let mut out = Aligned::new(COLS, |_| 0.0f32);
+            let mut out = Aligned::new(cols, |_| 0.0f32);
             let name = format!("{}.dequantize", format.name().to_lowercase());
-            self.count(&name, &COLS.to_string(), |k| k.dequantize_row(&w, 0, out.get_mut()))?;
+            self.count(&name, &cols.to_string(), |k| k.dequantize_row(&w, 0, out.get_mut()))?;
         }
         Ok(())
     }
@@ -189,8 +204,8 @@ impl Counting {
             k.store_kv(layout, keys.get_mut(), values.get_mut(), KV_PAGE - 1, x.get(), x.get())
         })?;
         let params = AttentionParams { scale: 0.125, softcap: None };
-        // Three heads of a token behind a full page; three heads of 32 tokens in its second half, each seeing those before.
-        for (name, tokens) in [("attention_decode", 1), ("attention_prefill", 32)] {
+        // Three heads of a token behind a full page; of the last tokens of a page, each seeing those before.
+        for (name, tokens) in [("attention_decode", 1), ("attention_prefill", self.sizes.tokens)] {
             let rows: Vec<QueryRow> = (0..3 * tokens)
                 .map(|r| {
                     let position = KV_PAGE - tokens + r / 3;
@@ -200,7 +215,8 @@ impl Counting {
             let n = rows.len();
             let q = Aligned::new(n * HEAD, |i| (i % 11) as f32 / 8.0 - 0.625);
             let mut scratch = Aligned::new(self.kernels.attention_scratch(layout, n), |_| 0u8);
-            let mut part = [Aligned::new(n, |_| 0.0f32), Aligned::new(n, |_| 0.0), Aligned::new(n * HEAD, |_| 0.0)];
+            let mut part =
+                [Aligned::new(n, |_| 0.0f32), Aligned::new(n, |_| 0.0), Aligned::new(n * HEAD, |_| 0.0)];
             let [m, l, o] = &mut part;
             let shape = format!("{n}x{KV_PAGE}x{HEAD}");
             self.count(&format!("{name}.{kind}"), &shape, |k| {
@@ -244,9 +260,11 @@ impl Counting {
         self.count("rope_half_split", &head, |k| {
             k.rope_half_split(&mut y.get_mut()[..HEAD], cos.get(), sin.get())
         })?;
-        for (name, a) in
-            [("silu_mul", Activation::Silu), ("gelu_tanh_mul", Activation::GeluTanh), ("gelu_erf_mul", Activation::GeluErf)]
-        {
+        for (name, a) in [
+            ("silu_mul", Activation::Silu),
+            ("gelu_tanh_mul", Activation::GeluTanh),
+            ("gelu_erf_mul", Activation::GeluErf),
+        ] {
             self.count(name, &shape, |k| k.activate_mul(a, y.get_mut(), x))?;
             y.get_mut().copy_from_slice(x);
         }
@@ -255,8 +273,11 @@ impl Counting {
         self.count("add", &shape, |k| k.add(y.get_mut(), x))?;
         self.count("add_scaled", &shape, |k| k.add_scaled(y.get_mut(), x, 0.5))?;
         self.count("scale", &shape, |k| k.scale(y.get_mut(), 0.5))?;
-        let (mut q, mut d, mut sums) =
-            (Aligned::new(DIM, |_| 0i8), Aligned::new(DIM / 32, |_| 0.0f32), Aligned::new(DIM / 16, |_| 0i16));
+        let (mut q, mut d, mut sums) = (
+            Aligned::new(DIM, |_| 0i8),
+            Aligned::new(DIM / 32, |_| 0.0f32),
+            Aligned::new(DIM / 16, |_| 0i16),
+        );
         self.count("quantize", &shape, |k| k.quantize(x, q.get_mut(), d.get_mut(), sums.get_mut()))
     }
 
@@ -284,6 +305,7 @@ fn main() -> Outcome {
     };
     let tier: Tier = tier.parse()?;
     let filter = rest.first().cloned().unwrap_or_default();
-    let counting = Counting { kernels: Kernels::with_tier(tier)?, counter, filter };
+    let sizes = if counter == Counter::Step { STEPPED } else { EMULATED };
+    let counting = Counting { kernels: Kernels::with_tier(tier)?, counter, sizes, filter };
     std::thread::spawn(move || counting.all()).join().map_err(|_| "a kernel panicked")?
 }
