@@ -1,20 +1,17 @@
 //! What the commands share that are not about running suites: their errors, exit codes and output files.
 
 use std::fmt;
-use std::path::Path;
 
-/// Exit codes; success is 0.
+/// Exit codes, beside those of [`crate::exit`]; success is 0.
 pub mod code {
     /// Something failed while running that no code below describes.
     pub const FAILURE: u8 = 1;
-    /// The command line is wrong.
-    pub const USAGE: u8 = 2;
+    /// The command line or a file is wrong: missing, damaged, of a newer schema.
+    pub const INPUT: u8 = 2;
     /// Something got slower, or a count changed.
     pub const REGRESSION: u8 = 3;
-    /// A file is missing, damaged or of a newer schema.
-    pub const INPUT: u8 = 8;
     /// There is nothing to compare with: no counts of this compiler.
-    pub const NO_RECORD: u8 = 7;
+    pub const NO_RECORD: u8 = 8;
 }
 
 /// Why a command failed.
@@ -45,25 +42,6 @@ impl fmt::Display for Fail {
     }
 }
 
-/// Writes a file whole: a temporary one beside it first, then renamed. Makes its folder.
-///
-/// # Errors
-/// One line that names the file.
-pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), String> {
-    let failed = |e: std::io::Error| format!("cannot write {}: {e}", path.display());
-    if let Some(dir) = path.parent().filter(|d| !d.as_os_str().is_empty()) {
-        std::fs::create_dir_all(dir).map_err(failed)?;
-    }
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(format!(".{}.tmp", std::process::id()));
-    std::fs::write(&temporary, bytes).map_err(failed)?;
-    std::fs::rename(&temporary, path).map_err(|e| {
-        // The error that matters is the first one.
-        let _ = std::fs::remove_file(&temporary);
-        failed(e)
-    })
-}
-
 /// Commands beside `record`, `compare` and `calibrate`.
 #[derive(Debug, Clone, clap::Subcommand)]
 pub enum Tool {
@@ -81,5 +59,22 @@ impl Tool {
         match self {
             Tool::Counts(args) => crate::counts::run(args),
         }
+    }
+}
+
+/// Writes `text` to a file, whole, or to standard output.
+///
+/// # Errors
+/// When it cannot be written; a reader that went away is none.
+pub fn put(path: Option<&std::path::Path>, text: &str) -> Result<(), Fail> {
+    use std::io::Write;
+    match path {
+        Some(path) => Ok(crate::files::write(path, text)?),
+        None => match std::io::stdout().lock().write_all(text.as_bytes()) {
+            Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
+                Err(Fail::new(code::FAILURE, format!("cannot write the output: {e}")))
+            }
+            _ => Ok(()),
+        },
     }
 }

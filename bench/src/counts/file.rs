@@ -158,7 +158,7 @@ impl Record {
     pub fn write(&self, path: &Path) -> Result<(), String> {
         let failed = |e: &dyn std::fmt::Display| format!("cannot write {}: {e}", path.display());
         let text = self.text().map_err(|e| failed(&e))?;
-        crate::tools::write_file(path, text.as_bytes())
+        crate::files::write(path, &text)
     }
 }
 

@@ -25,7 +25,7 @@ pub const EXAMPLES: &str = "\
 
 Which counter: callgrind for scalar and avx2, QEMU with a plugin for every Arm tier, single steps by ptrace for avx_vnni and
 avx512_vnni, which no emulator here knows: those need a CPU that has them.
-Counts belong to a compiler: with one that is not on record, the exit code is 7 and nothing is compared.";
+Counts belong to a compiler: with one that is not on record, the exit code is 8 and nothing is compared.";
 
 /// Options of `kinglet-bench counts`.
 #[derive(Debug, Clone, clap::Args)]
