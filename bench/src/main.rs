@@ -1,23 +1,24 @@
-//! The `kinglet-bench` program.
+//! `kinglet-bench`: see `kinglet-bench --help` and `bench/README.md`.
 
 use clap::Parser;
-use kinglet_bench::tools::Tool;
+use kinglet_bench::cli::{Cli, Command};
+use kinglet_bench::commands;
 use std::process::ExitCode;
 
-/// Benchmarks: catch a slowdown, and do not cry wolf
-#[derive(Parser)]
-#[command(name = "kinglet-bench", version)]
-struct Cli {
-    #[command(subcommand)]
-    tool: Tool,
-}
-
 fn main() -> ExitCode {
-    match Cli::parse().tool.run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(fail) => {
-            eprintln!("kinglet-bench: {fail}");
-            ExitCode::from(fail.code)
+    let result = match Cli::parse().command {
+        Command::Record(args) => commands::record(&args),
+        Command::Compare(args) => commands::compare(&args),
+        Command::Calibrate(args) => commands::calibrate(&args),
+        Command::List(args) => commands::list(&args),
+        Command::Worker(args) => commands::worker(&args),
+        Command::Tool(tool) => tool.run().map(|()| 0).map_err(|f| (f.code, f.message)),
+    };
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err((code, message)) => {
+            eprintln!("error: {message}");
+            ExitCode::from(code)
         }
     }
 }

@@ -46,8 +46,21 @@ impl fmt::Display for Fail {
 #[derive(Debug, Clone, clap::Subcommand)]
 pub enum Tool {
     /// Count executed instructions of every kernel and compare them with the record
-    #[command(after_long_help = crate::counts::EXAMPLES)]
+    #[command(after_help = crate::counts::EXAMPLES)]
     Counts(crate::counts::Args),
+    /// Show recordings or a comparison: worst first, as a table, Markdown or a page with plots
+    #[command(after_help = crate::report::EXAMPLES)]
+    Report(crate::report::Args),
+    /// A recording as another tool's JSON
+    Export(crate::export::ExportArgs),
+    /// Another tool's JSON as a recording
+    Import(crate::export::ImportArgs),
+    /// How benchmarks or counts went from revision to revision, from the recordings in git
+    #[command(after_help = crate::history::EXAMPLES)]
+    History(crate::history::Args),
+    /// Find the commit that made a benchmark slower or changed a count
+    #[command(after_help = crate::history::bisect::EXAMPLES)]
+    Bisect(crate::history::bisect::Args),
 }
 
 impl Tool {
@@ -58,6 +71,11 @@ impl Tool {
     pub fn run(&self) -> Result<(), Fail> {
         match self {
             Tool::Counts(args) => crate::counts::run(args),
+            Tool::Report(args) => crate::report::run(args),
+            Tool::Export(args) => crate::export::export(args),
+            Tool::Import(args) => crate::export::import(args),
+            Tool::History(args) => crate::history::run(args),
+            Tool::Bisect(args) => crate::history::bisect::run(args),
         }
     }
 }

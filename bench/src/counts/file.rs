@@ -100,7 +100,11 @@ impl Record {
         Record::parse(&text).map(Some).map_err(|e| format!("{}: {e}", path.display()))
     }
 
-    fn parse(text: &str) -> Result<Record, String> {
+    /// Reads the text of a file.
+    ///
+    /// # Errors
+    /// One line that names the line of the text and what to do.
+    pub fn parse(text: &str) -> Result<Record, String> {
         #[derive(Deserialize)]
         struct Schema {
             schema: u32,

@@ -73,7 +73,7 @@ pub fn run(args: &Args) -> Result<(), Fail> {
     }
     let program = match &args.program {
         Some(program) => program.clone(),
-        None => build(&root, &args.arch)?,
+        None => build(&root, &args.arch, None)?,
     };
     let now = count_all(args, &root, &program)?;
     if args.list {
@@ -232,12 +232,15 @@ pub fn root(given: Option<&Path>) -> Result<PathBuf, Fail> {
         .ok_or_else(|| Fail::new(code::INPUT, format!("{shown} holds no {PROGRAM}; use --root")))
 }
 
-/// Builds the counting program.
-fn build(root: &Path, arch: &str) -> Result<PathBuf, Fail> {
+/// Builds the counting program of the sources in `root`, into `target` or where cargo builds.
+pub(crate) fn build(root: &Path, arch: &str, target: Option<&Path>) -> Result<PathBuf, Fail> {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     let mut command = Command::new(&cargo);
     command.args(["build", "--release", "-p", "kinglet-kernels", "--example", "count"]);
     command.args(["--message-format", "json-render-diagnostics"]).current_dir(root);
+    if let Some(target) = target {
+        command.arg("--target-dir").arg(target);
+    }
     if arch != std::env::consts::ARCH {
         command.args(["--target", &format!("{arch}-unknown-linux-gnu")]);
     }
