@@ -12,11 +12,8 @@ pub mod clock;
 pub mod commands;
 pub mod compare;
 pub mod comparison;
-<<<<<<< HEAD
 pub mod counts;
-=======
 pub mod exit;
->>>>>>> bench1
 pub mod export;
 pub mod files;
 pub mod fingerprint;

@@ -21,7 +21,8 @@ pub(super) fn export(recording: &Recording) -> Value {
                 "iterations": b.iterations,
             });
             if b.spec.unit == Unit::Ns {
-                (row["real_time"], row["cpu_time"], row["time_unit"]) = (json!(sample), json!(sample), json!("ns"));
+                (row["real_time"], row["cpu_time"], row["time_unit"]) =
+                    (json!(sample), json!(sample), json!("ns"));
                 let per_second = |amount: u64| amount as f64 / sample.max(1e-9) * 1e9;
                 if b.spec.work.bytes > 0 {
                     row["bytes_per_second"] = json!(per_second(b.spec.work.bytes));
@@ -36,7 +37,8 @@ pub(super) fn export(recording: &Recording) -> Value {
             }
             if i == 0 {
                 let Benchmark { spec, checksum, launches, taint, .. } = b;
-                row["kinglet"] = json!({ "spec": spec, "checksum": checksum, "launches": launches, "taint": taint });
+                row["kinglet"] =
+                    json!({ "spec": spec, "checksum": checksum, "launches": launches, "taint": taint });
             }
             rows.push(row);
         }
@@ -47,14 +49,16 @@ pub(super) fn export(recording: &Recording) -> Value {
 pub(super) fn import(value: &Value) -> Result<Recording, String> {
     let (context, rows) = (value.get("context"), value.get("benchmarks").and_then(Value::as_array));
     let rows = rows.ok_or("Google Benchmark's JSON has an array `benchmarks`")?;
-    let mut head: Header = ours(context.and_then(|c| c.get("kinglet"))).unwrap_or_else(|| header("google-benchmark"));
+    let mut head: Header =
+        ours(context.and_then(|c| c.get("kinglet"))).unwrap_or_else(|| header("google-benchmark"));
     if head.time.is_empty() {
         context.and_then(|c| text(c, "date")).unwrap_or_default().clone_into(&mut head.time);
     }
     let mut benchmarks: Vec<Benchmark> = Vec::new();
     for (i, row) in rows.iter().enumerate() {
         // Aggregates (mean, median, stddev) repeat what the iterations say; skipped ones and errors have no time.
-        if text(row, "run_type") == Some("aggregate") || row.get("error_occurred") == Some(&Value::Bool(true)) {
+        if text(row, "run_type") == Some("aggregate") || row.get("error_occurred") == Some(&Value::Bool(true))
+        {
             continue;
         }
         let lacks = |what| format!("benchmark {} has no {what}", i + 1);
@@ -83,7 +87,8 @@ pub(super) fn import(value: &Value) -> Result<Recording, String> {
             continue;
         }
         let work = |rate: &str| (number(row, rate).unwrap_or(0.0) * sample / 1e9).round().max(0.0) as u64;
-        let guessed = Work { bytes: work("bytes_per_second"), multiply_adds: work("items_per_second"), tokens: 0 };
+        let guessed =
+            Work { bytes: work("bytes_per_second"), multiply_adds: work("items_per_second"), tokens: 0 };
         let mut b = benchmark(name, Layer::Operation, unit, guessed, vec![sample]);
         b.iterations = row.get("iterations").and_then(Value::as_u64).unwrap_or(1);
         if let Some(spec) = spec {

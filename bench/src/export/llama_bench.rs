@@ -20,13 +20,17 @@ fn test(part: &str) -> Option<(u64, u64, u64)> {
 pub(super) fn export(recording: &Recording) -> Result<Value, String> {
     let records: Vec<Value> = recording.benchmarks.iter().filter_map(|b| record(recording, b)).collect();
     if records.is_empty() {
-        return Err("llama-bench's JSON holds pp and tg of whole models, and there is none in this recording".to_owned());
+        return Err(
+            "llama-bench's JSON holds pp and tg of whole models, and there is none in this recording"
+                .to_owned(),
+        );
     }
     Ok(Value::Array(records))
 }
 
 fn record(recording: &Recording, b: &Benchmark) -> Option<Value> {
-    let name = Name::parse(b.name()).filter(|_| b.spec.layer == Layer::EndToEnd && b.spec.unit == Unit::Ns)?;
+    let name =
+        Name::parse(b.name()).filter(|_| b.spec.layer == Layer::EndToEnd && b.spec.unit == Unit::Ns)?;
     let (n_prompt, n_gen, n_depth) = test(name.part)?;
     let header = &recording.header;
     let tokens = (n_prompt + n_gen) as f64;
@@ -61,7 +65,9 @@ pub(super) fn import(value: &Value) -> Result<Recording, String> {
     let mut benchmarks = Vec::new();
     for (i, record) in records.iter().enumerate() {
         let kept = record.get("kinglet");
-        if let (Some(h), Some(b)) = (ours(kept.and_then(|k| k.get("header"))), ours(kept.and_then(|k| k.get("benchmark")))) {
+        if let (Some(h), Some(b)) =
+            (ours(kept.and_then(|k| k.get("header"))), ours(kept.and_then(|k| k.get("benchmark"))))
+        {
             head = h;
             benchmarks.push(b);
             continue;

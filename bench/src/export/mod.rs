@@ -96,11 +96,15 @@ pub fn parse(text: &str, format: Option<Format>) -> Result<Recording, String> {
     let value: Value = serde_json::from_str(text).map_err(|e| format!("not JSON ({e})"))?;
     let looks = match &value {
         Value::Array(_) => Some(Format::LlamaBench),
-        Value::Object(o) if o.contains_key("context") && o.contains_key("benchmarks") => Some(Format::GoogleBenchmark),
+        Value::Object(o) if o.contains_key("context") && o.contains_key("benchmarks") => {
+            Some(Format::GoogleBenchmark)
+        }
         Value::Object(_) => Some(Format::Bencher),
         _ => None,
     };
-    let format = format.or(looks).ok_or("neither llama-bench's, Bencher's nor Google Benchmark's JSON; see --format")?;
+    let format = format
+        .or(looks)
+        .ok_or("neither llama-bench's, Bencher's nor Google Benchmark's JSON; see --format")?;
     let recording = match format {
         Format::LlamaBench => llama_bench::import(&value),
         Format::Bencher => bencher::import(&value),

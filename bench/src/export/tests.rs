@@ -9,14 +9,28 @@ fn recording() -> Recording {
     head.roof.read_one = 14e9;
     let work = Work { bytes: 1000, multiply_adds: 2000, tokens: 0 };
     let tokens = Work { tokens: 512, ..Work::default() };
-    let mut kernel = benchmark("m.ffn_down.q4_k.gemv.avx2".to_owned(), Layer::Kernel, Unit::Ns, work, vec![3.5, 2.0, 4.0]);
+    let mut kernel =
+        benchmark("m.ffn_down.q4_k.gemv.avx2".to_owned(), Layer::Kernel, Unit::Ns, work, vec![3.5, 2.0, 4.0]);
     kernel.checksum = "ab12".to_owned();
     kernel.launches = vec![0, 0, 1];
     kernel.taint = vec![Taint::new(TaintKind::Steal, "8 % stolen")];
-    let pp = benchmark("m-0.5b.pp512_d4096.f16.t2.avx2".to_owned(), Layer::EndToEnd, Unit::Ns, tokens, vec![1e9, 2e9]);
-    let rss = benchmark("m-0.5b.rss.f16.t2.avx2".to_owned(), Layer::EndToEnd, Unit::Bytes, Work::default(), vec![5e8]);
+    let pp = benchmark(
+        "m-0.5b.pp512_d4096.f16.t2.avx2".to_owned(),
+        Layer::EndToEnd,
+        Unit::Ns,
+        tokens,
+        vec![1e9, 2e9],
+    );
+    let rss = benchmark(
+        "m-0.5b.rss.f16.t2.avx2".to_owned(),
+        Layer::EndToEnd,
+        Unit::Bytes,
+        Work::default(),
+        vec![5e8],
+    );
     let counted = Unit::Instructions;
-    let count = benchmark("m.x.q4_k.gemv.neon".to_owned(), Layer::Kernel, counted, Work::default(), vec![77.0]);
+    let count =
+        benchmark("m.x.q4_k.gemv.neon".to_owned(), Layer::Kernel, counted, Work::default(), vec![77.0]);
     Recording { header: head, benchmarks: vec![kernel, pp, rss, count], failures: Vec::new() }
 }
 
@@ -36,7 +50,10 @@ fn google_benchmark_returns_all_of_it() {
 #[test]
 fn llama_bench_returns_pp_and_tg() {
     let value = to_value(&recording(), Format::LlamaBench).unwrap();
-    assert_eq!((&value[0]["n_prompt"], &value[0]["n_gen"], &value[0]["n_depth"]), (&512.into(), &0.into(), &4096.into()));
+    assert_eq!(
+        (&value[0]["n_prompt"], &value[0]["n_gen"], &value[0]["n_depth"]),
+        (&512.into(), &0.into(), &4096.into())
+    );
     assert_eq!((&value[0]["avg_ts"], &value[0]["n_threads"]), (&384.0.into(), &2.into()));
     let expected = Recording { benchmarks: vec![recording().benchmarks.remove(1)], ..recording() };
     assert_eq!(round_trip(Format::LlamaBench), expected);
@@ -72,7 +89,10 @@ fn other_tools_own_files_are_read() {
         {"name": "BM_x/8", "run_name": "BM_x/8", "run_type": "iteration", "iterations": 5, "real_time": 3.5, "time_unit": "us"},
         {"name": "BM_x/8_mean", "run_name": "BM_x/8", "run_type": "aggregate", "real_time": 3.0, "time_unit": "us"}]}"#;
     let r = parse(google, None).unwrap();
-    assert_eq!((r.benchmarks[0].samples.clone(), r.benchmarks[0].spec.work.bytes), (vec![2500.0, 3500.0], 10_000));
+    assert_eq!(
+        (r.benchmarks[0].samples.clone(), r.benchmarks[0].spec.work.bytes),
+        (vec![2500.0, 3500.0], 10_000)
+    );
     assert_eq!(r.header.time, "2026-01-01");
     let bencher = r#"{"adapter::a b": {"latency": {"value": 88.0}, "throughput": {"value": 5}}}"#;
     let r = parse(bencher, None).unwrap();

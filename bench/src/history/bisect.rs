@@ -90,7 +90,10 @@ pub fn run(args: &Args) -> Result<(), Fail> {
     let input = |e: String| Fail::new(code::INPUT, e);
     let (good, bad) = (commit(&args.good).map_err(input)?, commit(&args.bad).map_err(input)?);
     if git(&["merge-base", "--is-ancestor", &good, &bad]).is_err() || good == bad {
-        return Err(input(format!("{} is not an ancestor of {}: there is nothing between them", args.good, args.bad)));
+        return Err(input(format!(
+            "{} is not an ancestor of {}: there is nothing between them",
+            args.good, args.bad
+        )));
     }
     let tree = Tree::new(&bad)?;
     let mut judge = Judge::new(args, &good, &tree)?;
@@ -106,10 +109,16 @@ pub fn run(args: &Args) -> Result<(), Fail> {
         }
         let now = said.clone();
         let judged = judge.judge(&tree, &now)?;
-        println!("{} is {}: {}", &now[..now.len().min(9)], judged.word(), tree.git(&["log", "-1", "--format=%s", &now])?);
+        println!(
+            "{} is {}: {}",
+            &now[..now.len().min(9)],
+            judged.word(),
+            tree.git(&["log", "-1", "--format=%s", &now])?
+        );
         let told = tree.git(&["bisect", judged.word(), &now])?;
         if told.contains("is the first bad commit") || told.contains("first 'bad' commit could be any of") {
-            let first = told.lines().next().unwrap_or_default().split(' ').next().unwrap_or_default().to_owned();
+            let first =
+                told.lines().next().unwrap_or_default().split(' ').next().unwrap_or_default().to_owned();
             println!("\n{told}");
             let what = args.counts.as_deref().or(args.filter.as_deref()).unwrap_or_default();
             println!("\n{what} got slower with {first}");
@@ -117,29 +126,47 @@ pub fn run(args: &Args) -> Result<(), Fail> {
         }
         said = tree.git(&["rev-parse", "BISECT_HEAD"])?;
         if said == now {
-            return Err(Fail::new(code::FAILURE, "too many commits could not be judged: none is left to try"));
+            return Err(Fail::new(
+                code::FAILURE,
+                "too many commits could not be judged: none is left to try",
+            ));
         }
     }
 }
 
 /// How commits are judged.
 enum Judge<'a> {
-    Time { args: &'a Args, good: String },
-    Counts { args: &'a Args, kernel: &'a str, tier: Tier, scratch: Scratch, program: PathBuf, fast: u64, slow: Option<u64> },
+    Time {
+        args: &'a Args,
+        good: String,
+    },
+    Counts {
+        args: &'a Args,
+        kernel: &'a str,
+        tier: Tier,
+        scratch: Scratch,
+        program: PathBuf,
+        fast: u64,
+        slow: Option<u64>,
+    },
 }
 
 impl<'a> Judge<'a> {
     fn new(args: &'a Args, good: &str, tree: &Tree) -> Result<Judge<'a>, Fail> {
-        let Some(kernel) = args.counts.as_deref() else { return Ok(Judge::Time { args, good: good.to_owned() }) };
+        let Some(kernel) = args.counts.as_deref() else {
+            return Ok(Judge::Time { args, good: good.to_owned() });
+        };
         let tier = kernel.rsplit('.').next().unwrap_or_default();
-        let tier: Tier = tier.parse().map_err(|e| Fail::new(code::INPUT, format!("{kernel} names no tier: {e}")))?;
+        let tier: Tier =
+            tier.parse().map_err(|e| Fail::new(code::INPUT, format!("{kernel} names no tier: {e}")))?;
         let here = crate::counts::root(None)?;
         let scratch = Scratch::new(here.join("bench/arm/instructions.c"))?;
         // Commits from before the counting program are counted with today's.
         let program = here.join("kernels/examples/count.rs");
         let mut judge = Judge::Counts { args, kernel, tier, scratch, program, fast: 0, slow: None };
         let counted = judge.count(tree, good)?;
-        let counted = counted.ok_or_else(|| Fail::new(code::INPUT, format!("{} does not build", args.good)))?;
+        let counted =
+            counted.ok_or_else(|| Fail::new(code::INPUT, format!("{} does not build", args.good)))?;
         println!("{kernel}: {counted} instructions at {}", args.good);
         if let Judge::Counts { fast, .. } = &mut judge {
             *fast = counted;
@@ -155,15 +182,21 @@ impl<'a> Judge<'a> {
         let copied = std::fs::copy(program, &place);
         copied.map_err(|e| Fail::new(code::FAILURE, format!("cannot write {}: {e}", place.display())))?;
         // One folder for all steps: what does not change is not built again.
-        let Ok(built) = crate::counts::build(&tree.0, &args.arch, Some(&cache().join("bisect-target"))) else {
+        let Ok(built) = crate::counts::build(&tree.0, &args.arch, Some(&cache().join("bisect-target")))
+        else {
             return Ok(None);
         };
         let counter = Counter::of(*tier, &args.arch);
-        let counted = counters::count(counter, &built, &args.arch, *tier, kernel, scratch).map_err(|e| match e {
-            Uncounted::NotHere(why) | Uncounted::Failed(why) => Fail::new(code::FAILURE, format!("{kernel}: {why}")),
-        })?;
+        let counted =
+            counters::count(counter, &built, &args.arch, *tier, kernel, scratch).map_err(|e| match e {
+                Uncounted::NotHere(why) | Uncounted::Failed(why) => {
+                    Fail::new(code::FAILURE, format!("{kernel}: {why}"))
+                }
+            })?;
         let found = counted.iter().find(|c| c.kernel == *kernel).map(|c| c.instructions);
-        found.map(Some).ok_or_else(|| Fail::new(code::INPUT, format!("there is no kernel {kernel}; see `kinglet-bench counts --list`")))
+        found.map(Some).ok_or_else(|| {
+            Fail::new(code::INPUT, format!("there is no kernel {kernel}; see `kinglet-bench counts --list`"))
+        })
     }
 
     fn judge(&mut self, tree: &Tree, commit: &str) -> Result<Judged, Fail> {

@@ -90,9 +90,18 @@ pub fn run(args: &Args) -> Result<(), Fail> {
     put(None, &out)
 }
 
-fn page(args: &Args, path: &std::path::Path, file: &str, files: usize, mut all: Vec<Recording>) -> Result<(), Fail> {
+fn page(
+    args: &Args,
+    path: &std::path::Path,
+    file: &str,
+    files: usize,
+    mut all: Vec<Recording>,
+) -> Result<(), Fail> {
     if files > 1 {
-        return Err(Fail::new(code::INPUT, format!("{files} files have a history; name one, such as {file}")));
+        return Err(Fail::new(
+            code::INPUT,
+            format!("{files} files have a history; name one, such as {file}"),
+        ));
     }
     for r in &mut all {
         r.benchmarks.retain(|b| b.name().contains(&args.filter));
@@ -109,7 +118,8 @@ fn versions(args: &Args, paths: &[String]) -> Result<BTreeMap<String, Vec<Versio
         Some(since) => format!("{}..HEAD", crate::source::commit(since)?),
         None => "HEAD".to_owned(),
     };
-    let mut command = vec!["log", "--format=%x00%H", "--name-only", "--diff-filter=AMR", "--end-of-options", &range, "--"];
+    let mut command =
+        vec!["log", "--format=%x00%H", "--name-only", "--diff-filter=AMR", "--end-of-options", &range, "--"];
     command.extend(paths.iter().map(String::as_str));
     let log = git(&command)?;
     let mut files: BTreeMap<String, Vec<Version>> = BTreeMap::new();
@@ -149,7 +159,8 @@ fn counted(r: &Record) -> Figures {
 
 /// A line per benchmark, a column per revision, what changed most from first to last on top.
 fn table(columns: &[(String, Figures)], filter: &str) -> String {
-    let mut names: Vec<&String> = columns.iter().flat_map(|c| c.1.keys()).filter(|n| n.contains(filter)).collect();
+    let mut names: Vec<&String> =
+        columns.iter().flat_map(|c| c.1.keys()).filter(|n| n.contains(filter)).collect();
     names.sort_unstable();
     names.dedup();
     let ends = |name: &String| {
@@ -162,7 +173,9 @@ fn table(columns: &[(String, Figures)], filter: &str) -> String {
     lines[0].extend(columns.iter().map(|c| short(&c.0).to_owned()));
     for name in names {
         let cell = |c: &(String, Figures)| match c.1.get(name) {
-            Some((x, unit, tainted)) => figure(*x, *unit).replace(" instr", "") + if *tainted { " ⚠" } else { "" },
+            Some((x, unit, tainted)) => {
+                figure(*x, *unit).replace(" instr", "") + if *tainted { " ⚠" } else { "" }
+            }
             None => "-".to_owned(),
         };
         let mut line = vec![name.clone(), ends(name).map_or(String::new(), change)];

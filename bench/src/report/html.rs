@@ -28,7 +28,12 @@ pub fn page(report: &Report) -> String {
     let failed = failures(report);
     if !failed.is_empty() {
         let items: String = failed.iter().map(|f| format!("<li>{}</li>", escape(f))).collect();
-        section(&mut out, "No number", "These were asked for and gave none.", &format!("<ul class=\"warn\">{items}</ul>"));
+        section(
+            &mut out,
+            "No number",
+            "These were asked for and gave none.",
+            &format!("<ul class=\"warn\">{items}</ul>"),
+        );
     }
     let legend = legend(report);
     if let Some(c) = &report.comparison {
@@ -38,13 +43,18 @@ pub fn page(report: &Report) -> String {
     }
     if let Some(shown) = report.recordings.last() {
         let rows = rows(report);
-        let by = if report.base.is_some() { "what became slower" } else { "what is farthest from the machine's roof" };
+        let by = if report.base.is_some() {
+            "what became slower"
+        } else {
+            "what is farthest from the machine's roof"
+        };
         let note = format!("Worst first: {by}. Click a heading to sort.");
         section(&mut out, "Benchmarks", &note, &table(&rows));
         let note = "Each kernel's multiply-adds per second below what memory, L2 and the tier's instructions allow at most.";
         plot(&mut out, "Roofline", note, &legend, plots::roofline(shown));
         plot(&mut out, "Tiers", "The same product by every tier, over scalar.", &legend, plots::tiers(shown));
-        let note = "Every sample over its benchmark's median, the box between the quartiles, the widest first.";
+        let note =
+            "Every sample over its benchmark's median, the box between the quartiles, the widest first.";
         plot(&mut out, "Samples", note, &legend, plots::distribution(shown));
         let note = "Median of each recording, oldest first, what got slower most in the last step on top. Hollow dots are tainted.";
         plot(&mut out, "History", note, &legend, plots::history(&report.recordings));
@@ -114,16 +124,26 @@ fn ratio_cell(ratio: Option<f64>) -> (String, Option<f64>) {
 }
 
 fn table(rows: &[Row]) -> String {
-    let percent = |x: Option<f64>| (x.map_or(String::new(), |x| format!("{:.0} %", x * 100.0)), Some(x.unwrap_or(-1.0)));
+    let percent = |x: Option<f64>| {
+        (x.map_or(String::new(), |x| format!("{:.0} %", x * 100.0)), Some(x.unwrap_or(-1.0)))
+    };
     let meter = |x: Option<f64>| {
         let (text, sort) = percent(x);
         let width = x.unwrap_or(0.0).clamp(0.0, 1.0) * 100.0;
-        let bar = if text.is_empty() { String::new() } else { format!("<i class=\"meter\" style=\"--w:{width:.0}%\"></i>") };
+        let bar = if text.is_empty() {
+            String::new()
+        } else {
+            format!("<i class=\"meter\" style=\"--w:{width:.0}%\"></i>")
+        };
         (bar + &text, sort)
     };
     let line = |r: &Row| {
         let taint = r.taint.join("; ");
-        let mark = if taint.is_empty() { String::new() } else { format!(" <abbr class=\"warn\" title=\"{}\">⚠</abbr>", escape(&taint)) };
+        let mark = if taint.is_empty() {
+            String::new()
+        } else {
+            format!(" <abbr class=\"warn\" title=\"{}\">⚠</abbr>", escape(&taint))
+        };
         vec![
             (format!("<code>{}</code>{mark}", escape(&r.name)), None),
             ratio_cell(r.ratio),

@@ -73,7 +73,8 @@ pub fn run(args: &Args) -> Result<(), Fail> {
         println!("wrote {}", path.display());
         return Ok(());
     }
-    let text = if args.markdown { text::markdown(&report, args.top) } else { text::terminal(&report, args.top) };
+    let text =
+        if args.markdown { text::markdown(&report, args.top) } else { text::terminal(&report, args.top) };
     put(args.output.as_deref(), &text)
 }
 
@@ -105,7 +106,9 @@ fn as_comparison(text: &str) -> Result<Option<Comparison>, String> {
         return Ok(None);
     }
     if let Some(schema) = value["schema"].as_u64().filter(|s| *s > u64::from(SCHEMA)) {
-        return Err(format!("schema {schema}, and this kinglet-bench reads up to {SCHEMA}; use a newer kinglet-bench"));
+        return Err(format!(
+            "schema {schema}, and this kinglet-bench reads up to {SCHEMA}; use a newer kinglet-bench"
+        ));
     }
     serde_json::from_value(value).map(Some).map_err(|e| format!("a damaged comparison ({e}); compare again"))
 }

@@ -121,7 +121,11 @@ pub(super) fn tiers(r: &Recording) -> Option<String> {
 /// The end of a text that is too long, where names of benchmarks differ.
 fn fit(text: &str, most: usize) -> String {
     let n = text.chars().count();
-    if n <= most { text.to_owned() } else { format!("…{}", text.chars().skip(n + 1 - most).collect::<String>()) }
+    if n <= most {
+        text.to_owned()
+    } else {
+        format!("…{}", text.chars().skip(n + 1 - most).collect::<String>())
+    }
 }
 
 /// Samples of each benchmark over its median: a strip of dots, the quartiles, the widest first.
@@ -146,7 +150,12 @@ pub(super) fn distribution(r: &Recording) -> Option<String> {
         sorted.sort_by(f64::total_cmp);
         let at = |share: f64| sorted[(share * (sorted.len() - 1) as f64).round() as usize] / b.median();
         let (low, high) = (x.at(at(0.25).clamp(x.low, x.high)), x.at(at(0.75).clamp(x.low, x.high)));
-        let title = format!("{}: median {}, quartiles ±{:.1} %", b.name(), figure(b.median(), b.spec.unit), spread(b) * 100.0);
+        let title = format!(
+            "{}: median {}, quartiles ±{:.1} %",
+            b.name(),
+            figure(b.median(), b.spec.unit),
+            spread(b) * 100.0
+        );
         svg.bar("box", (low, y - 5.0), ((high - low).max(1.0), 10.0), &title);
         let class = format!("faint {}", tier_class(tier(b.name())));
         // Several hundred samples say no more than every so many of them.
@@ -174,8 +183,10 @@ pub(super) fn history(recordings: &[Recording]) -> Option<String> {
     let last = |p: &[(usize, f64, bool)]| p[p.len() - 1].1 / p[p.len() - 2].1;
     lines.sort_by(|a, b| last(&b.1).total_cmp(&last(&a.1)));
     lines.truncate(LINES);
-    let unit = |name: &str| recordings.iter().rev().find_map(|r| r.get(name)).map_or(Unit::Ns, |b| b.spec.unit);
-    let plots: Vec<String> = lines.iter().map(|(name, points)| small(recordings, name, points, unit(name))).collect();
+    let unit =
+        |name: &str| recordings.iter().rev().find_map(|r| r.get(name)).map_or(Unit::Ns, |b| b.spec.unit);
+    let plots: Vec<String> =
+        lines.iter().map(|(name, points)| small(recordings, name, points, unit(name))).collect();
     (!plots.is_empty()).then(|| format!(r#"<div class="small">{}</div>"#, plots.concat()))
 }
 
@@ -184,16 +195,28 @@ fn small(recordings: &[Recording], name: &str, points: &[(usize, f64, bool)], un
     let mut svg = Svg::new(width, height, &format!("History of {name}"));
     let x = Scale { low: -0.3, high: recordings.len() as f64 - 0.7, from: left, to: right, log: false };
     // From zero, lest 1 % look like a cliff; unless that hides everything.
-    let y = Scale::over(points.iter().map(|p| p.1).chain([points[0].1 * 0.9, points[0].1 * 1.1]), false, bottom, top);
+    let y = Scale::over(
+        points.iter().map(|p| p.1).chain([points[0].1 * 0.9, points[0].1 * 1.1]),
+        false,
+        bottom,
+        top,
+    );
     svg.text("label", "start", (4.0, 12.0), &fit(name, 52));
     let (a, b) = (points[points.len() - 2].1, points[points.len() - 1].1);
     svg.text(if b > a * 1.02 { "worse" } else { "tick" }, "end", (right, 12.0), &change(b / a));
     svg.y_axis(&y, left, right, |v| figure(v, unit));
     // As many commits as fit.
     let every = recordings.len().div_ceil(6);
-    for (i, r) in recordings.iter().enumerate().filter(|(i, _)| (recordings.len() - 1 - i).is_multiple_of(every)) {
+    for (i, r) in
+        recordings.iter().enumerate().filter(|(i, _)| (recordings.len() - 1 - i).is_multiple_of(every))
+    {
         let commit: String = r.header.revision.commit.chars().take(7).collect();
-        svg.text("tick", "middle", (x.at(i as f64), bottom + 16.0), if commit.is_empty() { "?" } else { &commit });
+        svg.text(
+            "tick",
+            "middle",
+            (x.at(i as f64), bottom + 16.0),
+            if commit.is_empty() { "?" } else { &commit },
+        );
     }
     let class = tier_class(tier(name));
     let at: Vec<(f64, f64)> = points.iter().map(|p| (x.at(p.0 as f64), y.at(p.1))).collect();
@@ -218,7 +241,12 @@ pub(super) fn intervals(c: &Comparison) -> Option<String> {
     let ends = shown.iter().flat_map(|r| [r.low.clamp(0.5, 2.0), r.high.clamp(0.5, 2.0)]);
     let x = Scale::over(ends.chain(effect), false, left, right);
     let mut svg = Svg::new(WIDTH, bottom + 40.0, "Intervals of the ratios");
-    svg.bar("band", (x.at(effect[0]), 4.0), (x.at(effect[1]) - x.at(effect[0]), bottom - 4.0), "smaller than the least effect");
+    svg.bar(
+        "band",
+        (x.at(effect[0]), 4.0),
+        (x.at(effect[1]) - x.at(effect[0]), bottom - 4.0),
+        "smaller than the least effect",
+    );
     svg.x_axis(&x, 4.0, bottom, |v| format!("{v:.2}"));
     svg.line("one", (x.at(1.0), 4.0), (x.at(1.0), bottom));
     svg.text("axis", "middle", ((left + right) / 2.0, bottom + 34.0), "time of B over time of A");

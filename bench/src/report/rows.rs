@@ -114,7 +114,10 @@ pub fn short(x: f64) -> String {
 pub fn figure(x: f64, unit: Unit) -> String {
     let scaled = |steps: &[(f64, &str)], base: &str| {
         let step = steps.iter().find(|s| x >= s.0);
-        step.map_or_else(|| format!("{} {base}", short(x)), |(size, name)| format!("{} {name}", short(x / size)))
+        step.map_or_else(
+            || format!("{} {base}", short(x)),
+            |(size, name)| format!("{} {name}", short(x / size)),
+        )
     };
     match unit {
         Unit::Ns => scaled(&[(1e9, "s"), (1e6, "ms"), (1e3, "µs")], "ns"),

@@ -46,7 +46,8 @@ impl Scale {
         } else {
             let rough = (self.high - self.low) / 5.0;
             let power = libm::pow(10.0, libm::floor(libm::log10(rough)));
-            let step = [1.0, 2.0, 5.0, 10.0].into_iter().map(|s| s * power).find(|s| *s >= rough).unwrap_or(rough);
+            let step =
+                [1.0, 2.0, 5.0, 10.0].into_iter().map(|s| s * power).find(|s| *s >= rough).unwrap_or(rough);
             let first = libm::ceil(self.low / step);
             ticks.extend((0..12).map(|i| (first + f64::from(i)) * step));
         }
@@ -69,7 +70,10 @@ impl Svg {
     }
 
     pub(super) fn line(&mut self, class: &str, (x1, y1): (f64, f64), (x2, y2): (f64, f64)) {
-        let _ = write!(self.body, r#"<line class="{class}" x1="{x1:.1}" y1="{y1:.1}" x2="{x2:.1}" y2="{y2:.1}"/>"#);
+        let _ = write!(
+            self.body,
+            r#"<line class="{class}" x1="{x1:.1}" y1="{y1:.1}" x2="{x2:.1}" y2="{y2:.1}"/>"#
+        );
     }
 
     pub(super) fn path(&mut self, class: &str, points: &[(f64, f64)]) {
@@ -79,7 +83,10 @@ impl Svg {
 
     pub(super) fn dot(&mut self, class: &str, (x, y): (f64, f64), r: f64, title: &str) {
         let title = escape(title);
-        let _ = write!(self.body, r#"<circle class="{class}" cx="{x:.1}" cy="{y:.1}" r="{r}"><title>{title}</title></circle>"#);
+        let _ = write!(
+            self.body,
+            r#"<circle class="{class}" cx="{x:.1}" cy="{y:.1}" r="{r}"><title>{title}</title></circle>"#
+        );
     }
 
     pub(super) fn bar(&mut self, class: &str, (x, y): (f64, f64), (w, h): (f64, f64), title: &str) {
@@ -93,7 +100,10 @@ impl Svg {
     /// `anchor`: start, middle, end.
     pub(super) fn text(&mut self, class: &str, anchor: &str, (x, y): (f64, f64), text: &str) {
         let text = escape(text);
-        let _ = write!(self.body, r#"<text class="{class}" text-anchor="{anchor}" x="{x:.1}" y="{y:.1}">{text}</text>"#);
+        let _ = write!(
+            self.body,
+            r#"<text class="{class}" text-anchor="{anchor}" x="{x:.1}" y="{y:.1}">{text}</text>"#
+        );
     }
 
     /// Ticks along the bottom at `y`, lines up to `top`.

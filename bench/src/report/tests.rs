@@ -37,7 +37,12 @@ fn recording(commit: &str, time: &str, slow: f64) -> Recording {
         bench("m<b>.tg32.f16.t2.avx2", Layer::EndToEnd, Work { tokens: 32, ..work }, &around(1e9)),
     ];
     benchmarks[1].taint = vec![Taint::new(TaintKind::Steal, "9 % stolen")];
-    let failure = Failure { schema: SCHEMA, name: "m.x".to_owned(), reason: FailureKind::WrongAnswer, detail: "ab is not cd".to_owned() };
+    let failure = Failure {
+        schema: SCHEMA,
+        name: "m.x".to_owned(),
+        reason: FailureKind::WrongAnswer,
+        detail: "ab is not cd".to_owned(),
+    };
     Recording { header, benchmarks, failures: vec![failure] }
 }
 
@@ -62,7 +67,17 @@ fn the_worst_comes_first_with_its_share_and_speed_up() {
 #[test]
 fn tables_say_what_is_tainted_and_what_failed() {
     for text in [text::terminal(&report(), None), text::markdown(&report(), None)] {
-        for part in ["+20.0 %", "9 % stolen", "WrongAnswer", "ab is not cd", "Gmadd/s", "GB/s", "t/s", "bbbbbbb", "aaaaaaa"] {
+        for part in [
+            "+20.0 %",
+            "9 % stolen",
+            "WrongAnswer",
+            "ab is not cd",
+            "Gmadd/s",
+            "GB/s",
+            "t/s",
+            "bbbbbbb",
+            "aaaaaaa",
+        ] {
             assert!(text.contains(part), "{part} is not in\n{text}");
         }
     }
@@ -78,7 +93,9 @@ fn tables_say_what_is_tainted_and_what_failed() {
 #[test]
 fn the_page_is_self_contained_and_escaped() {
     let page = html::page(&report());
-    for part in ["Roofline", "Tiers", "Samples", "History", "m&lt;b&gt;.tg32", "9 % stolen", "prefers-color-scheme"] {
+    for part in
+        ["Roofline", "Tiers", "Samples", "History", "m&lt;b&gt;.tg32", "9 % stolen", "prefers-color-scheme"]
+    {
         assert!(page.contains(part), "{part}");
     }
     assert_eq!(page.matches("<svg").count(), 3 + 4, "three plots and a history of each benchmark");
@@ -129,7 +146,9 @@ fn comparisons_are_reported_too() {
     let json = serde_json::to_string(&comparison()).unwrap();
     let report = Report { recordings: Vec::new(), base: None, comparison: as_comparison(&json).unwrap() };
     let text = text::terminal(&report, None);
-    for part in ["SLOWER (1 slower, 1 no difference larger than 2.0 %)", "TAINTED: load 3", "+10.0 %", "drifts"] {
+    for part in
+        ["SLOWER (1 slower, 1 no difference larger than 2.0 %)", "TAINTED: load 3", "+10.0 %", "drifts"]
+    {
         assert!(text.contains(part), "{part} is not in\n{text}");
     }
     let page = html::page(&report);

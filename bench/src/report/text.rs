@@ -110,7 +110,9 @@ pub fn preface(report: &Report) -> Vec<String> {
             for (field, now, was) in unlike {
                 lines.push(format!("{TAINTED} unlike machines: {field} is `{now}`, was `{was}`: only shares and speed-ups compare"));
             }
-            lines.extend(base.header.taint.iter().map(|t| format!("{TAINTED} TAINTED, the compared one: {t}")));
+            lines.extend(
+                base.header.taint.iter().map(|t| format!("{TAINTED} TAINTED, the compared one: {t}")),
+            );
         }
     }
     lines
@@ -123,11 +125,16 @@ fn side(asked: &str, revision: &str) -> String {
 /// `slower: 2 of 40 slower, 1 faster, 37 no difference larger than 2.1 %`.
 fn headline(c: &Comparison) -> String {
     let count = |v| c.results.iter().filter(|r| r.verdict == v).count();
-    let bound = c.results.iter().filter(|r| r.verdict == Verdict::NoDifference).map(|r| r.bound).fold(0.0, f64::max);
+    let bound =
+        c.results.iter().filter(|r| r.verdict == Verdict::NoDifference).map(|r| r.bound).fold(0.0, f64::max);
     let mut parts = Vec::new();
     for v in [Verdict::Slower, Verdict::Inconclusive, Verdict::Faster, Verdict::NoDifference] {
         let n = count(v);
-        let larger = if v == Verdict::NoDifference { format!(" larger than {:.1} %", bound * 100.0) } else { String::new() };
+        let larger = if v == Verdict::NoDifference {
+            format!(" larger than {:.1} %", bound * 100.0)
+        } else {
+            String::new()
+        };
         parts.extend((n > 0).then(|| format!("{n} {}{larger}", v.name())));
     }
     format!("{} ({})", c.overall().name().to_uppercase(), parts.join(", "))
@@ -144,7 +151,8 @@ pub fn failures(report: &Report) -> Vec<String> {
     let of = |name: &str, what: &str, detail: &str| format!("{name}: {what}: {detail}");
     let mut lines = Vec::new();
     if let Some(c) = &report.comparison {
-        lines.extend(c.failures.iter().map(|f| of(&f.name, &format!("{} {:?}", f.side, f.reason), &f.detail)));
+        lines
+            .extend(c.failures.iter().map(|f| of(&f.name, &format!("{} {:?}", f.side, f.reason), &f.detail)));
     }
     if let Some(r) = report.recordings.last() {
         lines.extend(r.failures.iter().map(|f| of(&f.name, &format!("{:?}", f.reason), &f.detail)));
