@@ -20,6 +20,7 @@ pub mod fingerprint;
 pub mod history;
 pub mod judge;
 pub mod pair;
+pub mod peers;
 pub mod pin;
 pub mod print;
 pub mod protocol;

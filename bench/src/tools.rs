@@ -48,6 +48,9 @@ pub enum Tool {
     /// Count executed instructions of every kernel and compare them with the record
     #[command(after_help = crate::counts::EXAMPLES)]
     Counts(crate::counts::Args),
+    /// Race llama.cpp and candle: same file, threads and tokens, in turns
+    #[command(after_help = crate::peers::EXAMPLES)]
+    Peers(Box<crate::peers::Args>),
     /// Show recordings or a comparison: worst first, as a table, Markdown or a page with plots
     #[command(after_help = crate::report::EXAMPLES)]
     Report(crate::report::Args),
@@ -71,6 +74,7 @@ impl Tool {
     pub fn run(&self) -> Result<(), Fail> {
         match self {
             Tool::Counts(args) => crate::counts::run(args),
+            Tool::Peers(args) => crate::peers::run(args),
             Tool::Report(args) => crate::report::run(args),
             Tool::Export(args) => crate::export::export(args),
             Tool::Import(args) => crate::export::import(args),
