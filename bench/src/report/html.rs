@@ -14,14 +14,17 @@ const SCRIPT: &str = include_str!("page.js");
 /// The page.
 pub fn page(report: &Report) -> String {
     let lines = preface(report);
-    let title = lines.first().map_or("kinglet-bench", String::as_str);
+    let first = lines.first().map_or("kinglet-bench", String::as_str);
+    // Of a recording what and which revision; of a comparison the verdict too.
+    let title = if report.comparison.is_some() { first } else { first.split(", ").next().unwrap_or(first) };
     let mut out = format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
          <title>{}</title><style>{STYLE}</style></head><body><main>\n<h1>{}</h1>\n",
         escape(title),
         escape(title)
     );
-    for line in lines.iter().skip(1) {
+    let rest = first.strip_prefix(title).unwrap_or_default().trim_start_matches(", ").to_owned();
+    for line in std::iter::once(&rest).filter(|r| !r.is_empty()).chain(lines.iter().skip(1)) {
         let class = if line.starts_with('⚠') { "warn" } else { "about" };
         let _ = writeln!(out, "<p class=\"{class}\">{}</p>", escape(line));
     }
@@ -90,8 +93,16 @@ fn legend(report: &Report) -> String {
 }
 
 /// A table to sort: cells with the number that they are sorted by.
-fn sortable(head: &[&str], lines: Vec<Vec<(String, Option<f64>)>>) -> String {
-    let head: String = head.iter().map(|h| format!("<th><button>{}</button></th>", escape(h))).collect();
+///
+/// Columns that no line fills are left out.
+fn sortable(head: &[&str], mut lines: Vec<Vec<(String, Option<f64>)>>) -> String {
+    let filled: Vec<bool> = (0..head.len()).map(|i| lines.iter().any(|l| !l[i].0.is_empty())).collect();
+    for line in &mut lines {
+        let mut i = 0..;
+        line.retain(|_| i.next().is_some_and(|i| filled[i]));
+    }
+    let head = head.iter().zip(&filled).filter(|h| *h.1).map(|h| h.0);
+    let head: String = head.map(|h| format!("<th><button>{}</button></th>", escape(h))).collect();
     let mut body = String::new();
     for line in lines {
         body += "<tr>";

@@ -161,7 +161,7 @@ pub(super) fn distribution(r: &Recording) -> Option<String> {
         // Several hundred samples say no more than every so many of them.
         for sample in b.samples.iter().step_by(b.samples.len().div_ceil(120)) {
             let share = (sample / b.median()).clamp(x.low, x.high);
-            svg.dot(&class, (x.at(share), y), 2.0, &figure(*sample, b.spec.unit));
+            svg.dot(&class, (x.at(share), y), 2.5, &figure(*sample, b.spec.unit));
         }
     }
     Some(svg.finish())

@@ -73,7 +73,7 @@ fn is_arithmetic(b: &Benchmark) -> bool {
 }
 
 fn rate(b: &Benchmark) -> String {
-    let tokens = b.per_second(|w| w.tokens);
+    let tokens = b.per_second(|w| w.tokens).filter(|_| b.spec.layer == Layer::EndToEnd);
     let products = b.per_second(|w| w.multiply_adds).filter(|_| is_arithmetic(b));
     let bytes = b.per_second(|w| w.bytes);
     match (tokens, products, bytes) {
