@@ -1,15 +1,30 @@
 //! Views: weights as GGUF blocks in place, activations quantized once, results with a column stride.
 
+use crate::error::{Message, message};
 use crate::format::GROUP;
 use crate::{Error, Format};
 use std::marker::PhantomData;
 use std::ops::Range;
 
-fn shape(what: String) -> Error {
+fn shape(what: Message) -> Error {
     Error::Shape { what }
 }
 
 /// A weight matrix of `rows x cols` in GGUF blocks, borrowed where it lies. Row-major: one row is one output.
+///
+/// Blocks need no alignment. Nothing is copied, and after the view is made nothing has to be checked again.
+///
+/// ```
+/// use kinglet_kernels::{Format, Matrix};
+/// let blocks = [0u8; 2 * 4 * 18]; // two rows of 128 weights: four blocks of 18 bytes each
+/// let w = Matrix::new(Format::Q4_0, &blocks, 2, 128)?;
+/// assert_eq!((w.row_bytes(), w.stride()), (72, 72));
+/// assert!(Matrix::new(Format::Q4_0, &blocks, 2, 100).is_err());
+/// // Every second row of another matrix.
+/// let w = Matrix::with_stride(Format::Q4_0, &blocks, 1, 128, 144)?;
+/// assert_eq!(w.rows(), 1);
+/// # Ok::<(), kinglet_kernels::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct Matrix<'a> {
     format: Format,
@@ -17,6 +32,7 @@ pub struct Matrix<'a> {
     rows: usize,
     cols: usize,
     row_bytes: usize,
+    stride: usize,
 }
 
 impl<'a> Matrix<'a> {
@@ -25,14 +41,34 @@ impl<'a> Matrix<'a> {
     /// # Errors
     /// [`Error::Shape`] when `cols` is not a whole number of blocks or `data` has another length.
     pub fn new(format: Format, data: &'a [u8], rows: usize, cols: usize) -> Result<Self, Error> {
-        let row_bytes = format.row_bytes(cols).ok_or_else(|| {
-            shape(format!("a row of {cols} weights is not a whole number of {format} blocks"))
-        })?;
+        let row_bytes = row_bytes(format, cols)?;
         if row_bytes.checked_mul(rows) != Some(data.len()) {
             let have = data.len();
-            return Err(shape(format!("{rows} x {cols} {format} is not {have} bytes")));
+            return Err(shape(message!("{rows} x {cols} {format} is not {have} bytes")));
         }
-        Ok(Matrix { format, data, rows, cols, row_bytes })
+        Ok(Matrix { format, data, rows, cols, row_bytes, stride: row_bytes })
+    }
+
+    /// As [`Matrix::new`], with rows that begin `stride` bytes apart; what lies between them is never read.
+    /// `data` reaches at least to the end of the last row.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when `cols` is not a whole number of blocks, `stride` is less than a row, or `data` ends before the
+    /// last row does.
+    pub fn with_stride(
+        format: Format,
+        data: &'a [u8],
+        rows: usize,
+        cols: usize,
+        stride: usize,
+    ) -> Result<Self, Error> {
+        let row_bytes = row_bytes(format, cols)?;
+        let need = extent(rows, row_bytes, stride);
+        let Some(data) = need.filter(|_| stride >= row_bytes).and_then(|need| data.get(..need)) else {
+            let have = data.len();
+            return Err(shape(message!("{rows} x {cols} {format}, {stride} bytes apart, in {have} bytes")));
+        };
+        Ok(Matrix { format, data, rows, cols, row_bytes, stride })
     }
 
     /// The weight format.
@@ -51,23 +87,98 @@ impl<'a> Matrix<'a> {
     pub fn row_bytes(&self) -> usize {
         self.row_bytes
     }
-    /// The blocks of all rows.
+    /// Bytes from the beginning of one row to that of the next.
+    pub fn stride(&self) -> usize {
+        self.stride
+    }
+    /// The blocks of all rows, and what lies between them.
     pub fn data(&self) -> &'a [u8] {
         self.data
     }
 
     /// Row `r`'s blocks, or `None` past the end.
     pub fn row(&self, r: usize) -> Option<&'a [u8]> {
-        let start = r.checked_mul(self.row_bytes)?;
-        self.data.get(start..start.checked_add(self.row_bytes)?)
+        let start = (r < self.rows).then(|| r * self.stride)?;
+        self.data.get(start..start + self.row_bytes)
     }
 
     /// The rows in `range` as a matrix of their own; out-of-range ends are clamped.
     pub fn slice_rows(&self, range: Range<usize>) -> Matrix<'a> {
         let end = range.end.min(self.rows);
         let start = range.start.min(end);
-        let data = &self.data[start * self.row_bytes..end * self.row_bytes];
-        Matrix { data, rows: end - start, ..*self }
+        let rows = end - start;
+        // An empty part may begin past the last row's end, where nothing is.
+        let first = (start * self.stride).min(self.data.len());
+        let len = extent(rows, self.row_bytes, self.stride).unwrap_or(0);
+        Matrix { data: &self.data[first..][..len], rows, ..*self }
+    }
+}
+
+fn row_bytes(format: Format, cols: usize) -> Result<usize, Error> {
+    let whole = || shape(message!("a row of {cols} weights is not a whole number of {format} blocks"));
+    format.row_bytes(cols).ok_or_else(whole)
+}
+
+/// From the first element of the first of `n` rows to the last of the last; `None` when that overflows.
+fn extent(n: usize, len: usize, stride: usize) -> Option<usize> {
+    match n.checked_sub(1) {
+        Some(before) => before.checked_mul(stride)?.checked_add(len),
+        None => Some(0),
+    }
+}
+
+/// The weights of several experts, all of one shape, back to back as in the three-dimensional tensors of GGUF
+/// (`[experts][rows][cols]`): what [`crate::Kernels::matmul_id`] selects from.
+#[derive(Debug, Clone, Copy)]
+pub struct Experts<'a> {
+    all: Matrix<'a>,
+    n: usize,
+    /// Rows of each expert, and which of them are meant.
+    each: usize,
+    start: usize,
+    rows: usize,
+}
+
+impl<'a> Experts<'a> {
+    /// `n` experts in `all`, which has `n` times as many rows as one of them.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the rows cannot be divided so.
+    pub fn new(all: Matrix<'a>, n: usize) -> Result<Self, Error> {
+        match all.rows().checked_div(n) {
+            Some(each) if each * n == all.rows() => Ok(Experts { all, n, each, start: 0, rows: each }),
+            _ => Err(shape(message!("{} rows of {n} experts", all.rows()))),
+        }
+    }
+
+    /// Experts.
+    pub fn n(&self) -> usize {
+        self.n
+    }
+    /// Outputs of each.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+    /// Inputs (K).
+    pub fn cols(&self) -> usize {
+        self.all.cols()
+    }
+    /// The weight format.
+    pub fn format(&self) -> Format {
+        self.all.format()
+    }
+
+    /// Rows `range` of every expert; out-of-range ends are clamped.
+    pub fn slice_rows(&self, range: Range<usize>) -> Experts<'a> {
+        let end = range.end.min(self.rows);
+        let start = range.start.min(end);
+        Experts { start: self.start + start, rows: end - start, ..*self }
+    }
+
+    /// Expert `id`, or `None` past the last.
+    pub fn expert(&self, id: usize) -> Option<Matrix<'a>> {
+        let first = (id < self.n).then(|| id * self.each + self.start)?;
+        Some(self.all.slice_rows(first..first + self.rows))
     }
 }
 
@@ -93,12 +204,8 @@ impl<'a> QuantizedRows<'a> {
             || d.len() * 32 != q.len()
             || sums.len() * 16 != q.len()
         {
-            return Err(shape(format!(
-                "{n} x {k} quantized activations with q {}, d {}, sums {}",
-                q.len(),
-                d.len(),
-                sums.len()
-            )));
+            let (q, d, sums) = (q.len(), d.len(), sums.len());
+            return Err(shape(message!("{n} x {k} quantized activations with q {q}, d {d}, sums {sums}")));
         }
         Ok(QuantizedRows { q, d, sums, n, k })
     }
@@ -142,15 +249,44 @@ pub struct MatMut<'a> {
 unsafe impl Send for MatMut<'_> {}
 
 impl<'a> MatMut<'a> {
-    /// `n` columns of `rows` values each, `rows` apart.
+    /// `n` columns of `rows` values each, back to back.
     ///
     /// # Errors
     /// [`Error::Shape`] when `data` has another length than `n * rows`.
     pub fn new(data: &'a mut [f32], rows: usize, n: usize) -> Result<Self, Error> {
         if n.checked_mul(rows) != Some(data.len()) {
-            return Err(shape(format!("a result of {n} x {rows} in {} values", data.len())));
+            return Err(shape(message!("a result of {n} x {rows} in {} values", data.len())));
         }
         Ok(MatMut { ptr: data.as_mut_ptr(), rows, n, stride: rows, life: PhantomData })
+    }
+
+    /// As [`MatMut::new`], with columns that begin `stride` values apart; what lies between them is left as it is.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when `stride` is less than `rows`, or `data` ends before the last column does.
+    pub fn with_stride(data: &'a mut [f32], rows: usize, n: usize, stride: usize) -> Result<Self, Error> {
+        if stride < rows || extent(n, rows, stride).is_none_or(|need| need > data.len()) {
+            let have = data.len();
+            return Err(shape(message!("a result of {n} x {rows}, {stride} values apart, in {have} values")));
+        }
+        Ok(MatMut { ptr: data.as_mut_ptr(), rows, n, stride, life: PhantomData })
+    }
+
+    /// As [`MatMut::with_stride`] for memory of which this thread owns only the columns, so that threads can write disjoint rows
+    /// of one buffer that they know by its address alone.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when `stride` is less than `rows` or the whole is larger than memory can be.
+    ///
+    /// # Safety
+    /// For each of the `n` columns, `rows` values from `ptr + column * stride` on are valid to write for `'a` and nobody else
+    /// reads or writes them meanwhile. `ptr` is aligned for f32, also when there is nothing to write.
+    pub unsafe fn from_raw_parts(ptr: *mut f32, rows: usize, n: usize, stride: usize) -> Result<Self, Error> {
+        let most = isize::MAX as usize / size_of::<f32>();
+        if stride < rows || extent(n, rows, stride).is_none_or(|need| need > most) {
+            return Err(shape(message!("a result of {n} x {rows}, {stride} values apart")));
+        }
+        Ok(MatMut { ptr, rows, n, stride, life: PhantomData })
     }
 
     /// Values per column.

@@ -4,6 +4,7 @@
 //! [`crate::Tier::check`] has found usable: that is the proof that its `#[target_feature]` functions may be called.
 
 use crate::float::table::FloatTable;
+use crate::list::Tile;
 use crate::matrix::{MatMut, Matrix, QuantizedRows};
 use crate::{Format, Tier};
 
@@ -20,6 +21,14 @@ pub(crate) struct Matmul {
     pub run: MatmulFn,
     /// Bytes of scratch for a matrix with this many columns, whatever the number of activations.
     pub scratch: fn(usize) -> usize,
+    /// Their register tiles, for the list of kernels; the GEMV's columns are the most that it takes.
+    #[cfg_attr(
+        not(test),
+        allow(dead_code, reason = "compared with the list, which also has tiers of other architectures")
+    )]
+    pub gemv: Option<Tile>,
+    #[cfg_attr(not(test), allow(dead_code, reason = "as above"))]
+    pub gemm: Option<Tile>,
 }
 
 /// Contract section 1: `x` into `q`, `d` and `sums`.

@@ -1,15 +1,18 @@
 //! Tiers: exact sets of CPU features, which of them this machine can run, and the only code that detects.
 //!
 //! Everything else asks this module. A tier is *usable* when the CPU has the instructions **and** the
-//! operating system saves the registers they use (`is_x86_feature_detected!` checks XCR0 for AVX).
+//! operating system saves the registers they use (`is_x86_feature_detected!` checks XCR0 for AVX, and so does what
+//! replaces it without the standard library).
 
 use crate::Error;
-use std::fmt;
+use crate::error::{Message, message};
+use std::fmt::{self, Write};
 use std::str::FromStr;
 
 /// A set of CPU features that kernels are written for.
 ///
-/// Tiers do not form one chain; [`Tier::ALL`] lists them from slowest to fastest within an architecture.
+/// Tiers do not form one chain; [`Tier::ALL`] lists them from slowest to fastest within an architecture, which is also their
+/// order as values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Tier {
@@ -47,55 +50,97 @@ impl Tier {
         }
     }
 
+    /// The CPU features that the tier's code uses, by the names of Rust's `target_feature`.
+    pub const fn requires(self) -> &'static [&'static str] {
+        match self {
+            Tier::Scalar => &[],
+            Tier::Avx2 => &["avx2", "fma", "f16c"],
+            Tier::AvxVnni => &["avx2", "fma", "f16c", "avxvnni"],
+            Tier::Avx512Vnni => {
+                &["avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512vnni"]
+            }
+            Tier::Neon => &["neon"],
+            Tier::DotProd => &["neon", "dotprod"],
+            Tier::I8mm => &["neon", "dotprod", "i8mm"],
+        }
+    }
+
+    /// The architecture of the tier by Rust's name, or `None` for the scalar one, which every architecture has.
+    pub const fn arch(self) -> Option<&'static str> {
+        match self {
+            Tier::Scalar => None,
+            Tier::Avx2 | Tier::AvxVnni | Tier::Avx512Vnni => Some("x86_64"),
+            Tier::Neon | Tier::DotProd | Tier::I8mm => Some("aarch64"),
+        }
+    }
+
+    /// Whether this program was compiled for the tier's architecture.
+    pub(crate) fn is_native(self) -> bool {
+        self.arch().is_none_or(|arch| {
+            (cfg!(target_arch = "x86_64") && arch == "x86_64")
+                || (cfg!(target_arch = "aarch64") && arch == "aarch64")
+        })
+    }
+
     /// Whether this machine can run the tier, or what is missing.
     ///
     /// # Errors
-    /// [`Error::UnusableTier`] names the missing feature.
+    /// [`Error::UnusableTier`] names the missing features.
     pub fn check(self) -> Result<(), Error> {
-        let why = match self {
-            Tier::Scalar => return Ok(()),
-            Tier::Avx2 | Tier::AvxVnni | Tier::Avx512Vnni => missing_x86(self),
-            Tier::Neon | Tier::DotProd | Tier::I8mm => missing_arm(self),
+        let mut why = match self.arch() {
+            Some(arch) if !self.is_native() => message!("this is not an {arch} CPU"),
+            _ if self.requires().iter().all(|feature| has(feature)) => return Ok(()),
+            _ => Message::from("the CPU or the operating system lacks"),
         };
-        match why {
-            None => Ok(()),
-            Some(why) => Err(Error::UnusableTier { tier: self, why }),
+        if self.is_native() {
+            let missing = self.requires().iter().filter(|feature| !has(feature));
+            for (i, feature) in missing.enumerate() {
+                // Writing to a message does not fail.
+                let _ = write!(why, "{}{feature}", if i == 0 { " " } else { ", " });
+            }
         }
+        Err(Error::UnusableTier { tier: self, why })
     }
 
     /// The CPU features that tiers ask for or will, and whether this machine has each in a usable way.
+    #[cfg(feature = "std")]
     pub fn features() -> Vec<(&'static str, bool)> {
-        macro_rules! features {
-            ($detected:ident: $($name:tt)*) => { vec![$(($name, std::arch::$detected!($name))),*] };
-        }
-        #[cfg(target_arch = "x86_64")]
-        return features!(is_x86_feature_detected: "sse4.2" "avx" "avx2" "fma" "f16c" "avxvnni" "avx512f" "avx512bw"
-            "avx512dq" "avx512vl" "avx512vbmi" "avx512vnni" "avx512bf16");
-        #[cfg(target_arch = "aarch64")]
-        return features!(is_aarch64_feature_detected: "neon" "dotprod" "i8mm" "bf16" "fp16" "lse" "sve" "sve2");
-        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-        Vec::new()
+        FEATURES.iter().map(|feature| (*feature, has(feature))).collect()
     }
 
     /// The tiers this machine can run, slowest first.
+    #[cfg(feature = "std")]
     pub fn usable() -> Vec<Tier> {
         Tier::ALL.iter().copied().filter(|t| t.check().is_ok()).collect()
     }
 
-    /// The tier to use: the one `KINGLET_TIER` names, or else the fastest usable one.
+    /// The tier to use: the one `KINGLET_TIER` names, or else the fastest usable one. Without the standard library there
+    /// is no environment, and it is the fastest usable one. [`crate::Kernels::builder`] has more to choose by.
     ///
     /// # Errors
     /// [`Error::UnknownTier`] or [`Error::UnusableTier`] when `KINGLET_TIER` names a tier that does not exist
     /// or cannot run here. A forced tier is never silently replaced.
     pub fn choose() -> Result<Tier, Error> {
-        match std::env::var_os("KINGLET_TIER") {
-            Some(name) if !name.is_empty() => {
-                let tier: Tier = name.to_string_lossy().parse()?;
-                tier.check()?;
-                Ok(tier)
-            }
-            _ => Ok(Tier::usable().last().copied().unwrap_or(Tier::Scalar)),
+        match Tier::forced()? {
+            Some(tier) => tier.check().map(|()| tier),
+            None => Ok(Tier::fastest(|_| true)),
         }
+    }
+
+    /// The tier that `KINGLET_TIER` names, whether or not it can run here; `None` when it is unset, empty, or there is no
+    /// environment.
+    pub(crate) fn forced() -> Result<Option<Tier>, Error> {
+        #[cfg(feature = "std")]
+        if let Some(name) = std::env::var_os("KINGLET_TIER").filter(|name| !name.is_empty()) {
+            return name.to_string_lossy().parse().map(Some);
+        }
+        Ok(None)
+    }
+
+    /// The fastest usable tier of those that `may` allows; the scalar one when there is no other.
+    pub(crate) fn fastest(may: impl Fn(Tier) -> bool) -> Tier {
+        let usable = Tier::ALL.iter().copied().rev().find(|t| may(*t) && t.check().is_ok());
+        usable.unwrap_or(Tier::Scalar)
     }
 }
 
@@ -109,42 +154,115 @@ impl FromStr for Tier {
     type Err = Error;
     fn from_str(s: &str) -> Result<Tier, Error> {
         let found = Tier::ALL.iter().copied().find(|t| t.name() == s);
-        found.ok_or_else(|| Error::UnknownTier { name: s.to_owned() })
+        found.ok_or_else(|| Error::UnknownTier { name: s.into() })
     }
 }
 
-#[cfg(target_arch = "x86_64")]
-fn missing_x86(tier: Tier) -> Option<String> {
-    macro_rules! have {
-        ($($name:tt)*) => { [$(($name, std::is_x86_feature_detected!($name))),*] };
+/// `has(feature)` by the standard library's macro `$detected`, and the list of features it knows.
+#[cfg(feature = "std")]
+macro_rules! detection {
+    ($detected:ident: $($name:tt)*) => {
+        const FEATURES: &[&str] = &[$($name),*];
+        fn has(feature: &str) -> bool {
+            match feature {
+                $($name => std::arch::$detected!($name),)*
+                _ => false,
+            }
+        }
+    };
+}
+#[cfg(all(feature = "std", target_arch = "x86_64"))]
+detection!(is_x86_feature_detected: "sse4.2" "avx" "avx2" "fma" "f16c" "avxvnni" "avx512f" "avx512bw" "avx512dq"
+    "avx512vl" "avx512vbmi" "avx512vnni" "avx512bf16");
+#[cfg(all(feature = "std", target_arch = "aarch64"))]
+detection!(is_aarch64_feature_detected: "neon" "dotprod" "i8mm" "bf16" "fp16" "lse" "sve" "sve2");
+#[cfg(all(feature = "std", not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
+const FEATURES: &[&str] = &[];
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+fn has(_: &str) -> bool {
+    false
+}
+#[cfg(all(not(feature = "std"), target_arch = "x86_64"))]
+use cpuid::has;
+/// Without an operating system to ask, what the program was compiled for; [`crate::Kernels::with_tier_unchecked`] is for
+/// callers who know more.
+#[cfg(all(not(feature = "std"), target_arch = "aarch64"))]
+fn has(feature: &str) -> bool {
+    match feature {
+        "neon" => cfg!(target_feature = "neon"),
+        "dotprod" => cfg!(target_feature = "dotprod"),
+        "i8mm" => cfg!(target_feature = "i8mm"),
+        _ => false,
     }
-    let mut have = have!("avx2" "fma" "f16c").to_vec();
-    match tier {
-        Tier::AvxVnni => have.extend(have!("avxvnni")),
-        Tier::Avx512Vnni => have.extend(have!("avx512f" "avx512bw" "avx512dq" "avx512vl" "avx512vnni")),
-        _ => {}
+}
+
+/// Detection without the standard library: CPUID, and XGETBV for what the operating system saves.
+///
+/// Source: Intel SDM, volume 2A, CPUID leaves 1 and 7; volume 1, 13.3, XCR0.
+#[cfg(all(target_arch = "x86_64", any(test, not(feature = "std"))))]
+mod cpuid {
+    use std::arch::x86_64::{__cpuid, __cpuid_count, _xgetbv};
+
+    #[target_feature(enable = "xsave")]
+    fn xcr0() -> u64 {
+        // SAFETY: register 0 always exists where XGETBV does.
+        unsafe { _xgetbv(0) }
     }
-    let missing: Vec<&str> = have.iter().filter(|(_, have)| !have).map(|(name, _)| *name).collect();
-    (!missing.is_empty()).then(|| format!("the CPU or the operating system lacks {}", missing.join(", ")))
+
+    /// Whether the CPU has `feature` and the operating system saves its registers.
+    pub(super) fn has(feature: &str) -> bool {
+        let most = __cpuid(0).eax;
+        let one = __cpuid(1);
+        let (seven, seven_one) = if most >= 7 {
+            let seven = __cpuid_count(7, 0);
+            let next = if seven.eax >= 1 { __cpuid_count(7, 1).eax } else { 0 };
+            (seven, next)
+        } else {
+            (std::arch::x86_64::CpuidResult { eax: 0, ebx: 0, ecx: 0, edx: 0 }, 0)
+        };
+        // SAFETY: OSXSAVE says that XGETBV exists.
+        let saved = if one.ecx >> 27 & 1 == 1 { unsafe { xcr0() } } else { 0 };
+        let avx = saved & 0b110 == 0b110 && one.ecx >> 28 & 1 == 1;
+        let avx512 = avx && saved & 0b1110_0000 == 0b1110_0000 && seven.ebx >> 16 & 1 == 1;
+        let (os, bit) = match feature {
+            "avx2" => (avx, seven.ebx >> 5),
+            "fma" => (avx, one.ecx >> 12),
+            "f16c" => (avx, one.ecx >> 29),
+            "avxvnni" => (avx, seven_one >> 4),
+            "avx512f" => (avx512, 1),
+            "avx512dq" => (avx512, seven.ebx >> 17),
+            "avx512bw" => (avx512, seven.ebx >> 30),
+            "avx512vl" => (avx512, seven.ebx >> 31),
+            "avx512vnni" => (avx512, seven.ecx >> 11),
+            _ => (false, 0),
+        };
+        os && bit & 1 == 1
+    }
 }
 
-#[cfg(not(target_arch = "x86_64"))]
-fn missing_x86(_: Tier) -> Option<String> {
-    Some("this is not an x86-64 CPU".to_owned())
-}
+#[cfg(all(test, feature = "std"))]
+mod tests {
+    use super::*;
 
-#[cfg(target_arch = "aarch64")]
-fn missing_arm(tier: Tier) -> Option<String> {
-    let have = [
-        ("neon", std::arch::is_aarch64_feature_detected!("neon")),
-        ("dotprod", tier < Tier::DotProd || std::arch::is_aarch64_feature_detected!("dotprod")),
-        ("i8mm", tier < Tier::I8mm || std::arch::is_aarch64_feature_detected!("i8mm")),
-    ];
-    let missing: Vec<&str> = have.iter().filter(|(_, have)| !have).map(|(name, _)| *name).collect();
-    (!missing.is_empty()).then(|| format!("the CPU or the operating system lacks {}", missing.join(", ")))
-}
+    /// CPUID by hand finds what the standard library finds.
+    #[cfg(all(feature = "std", target_arch = "x86_64"))]
+    #[test]
+    fn both_detections_agree() {
+        for tier in Tier::ALL.iter().filter(|t| t.arch() == Some("x86_64")) {
+            for feature in tier.requires() {
+                assert_eq!(cpuid::has(feature), has(feature), "{feature}");
+            }
+        }
+    }
 
-#[cfg(not(target_arch = "aarch64"))]
-fn missing_arm(_tier: Tier) -> Option<String> {
-    Some("this is not an aarch64 CPU".to_owned())
+    #[test]
+    fn every_required_feature_is_one_that_is_detected() {
+        for tier in Tier::ALL.iter().filter(|t| t.is_native()) {
+            for feature in tier.requires() {
+                #[cfg(feature = "std")]
+                assert!(FEATURES.contains(feature), "{feature} of {tier}");
+                let _ = feature;
+            }
+        }
+    }
 }

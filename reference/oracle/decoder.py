@@ -20,7 +20,7 @@ import numpy as np
 
 
 def read_gguf(path):
-    """The metadata and the F32 tensors, shaped as in PyTorch, of a GGUF v3 file."""
+    """The metadata and the F32 and F16 tensors, shaped as in PyTorch, of a GGUF v3 file."""
     data = Path(path).read_bytes()
     at = 0
 
@@ -55,12 +55,12 @@ def read_gguf(path):
         name = string()
         shape = [take("Q") for _ in range(take("I"))]
         kind, offset = take("I"), take("Q")
-        assert kind == 0, f"{name} is not F32"
-        infos.append((name, shape[::-1], offset))
+        assert kind in (0, 1), f"{name} is neither F32 nor F16"
+        infos.append((name, shape[::-1], kind, offset))
     start = (at + 31) // 32 * 32
     tensors = {}
-    for name, shape, offset in infos:
-        flat = np.frombuffer(data, "<f4", math.prod(shape), start + offset)
+    for name, shape, kind, offset in infos:
+        flat = np.frombuffer(data, ["<f4", "<f2"][kind], math.prod(shape), start + offset)
         tensors[name] = flat.reshape(shape).astype(np.float64)
     return keys, tensors
 
@@ -99,7 +99,7 @@ class Model:
         self.dim = self.key("embedding_length")
         kind = "layer_norm_epsilon" if self.arch in LAYER_NORM else "layer_norm_rms_epsilon"
         self.eps = self.key("attention." + kind, 1e-5)
-        name = self.keys.get("kinglet.activation", ACTIVATION.get(self.arch, "silu"))
+        name = self.keys.get("kinglet.activation", self.key("hidden_act", ACTIVATION.get(self.arch, "silu")))
         self.act = ACTIVATIONS[name]
 
     def key(self, name, default=None):
@@ -133,13 +133,15 @@ class Model:
         """Rotates the first (MLA: last) `rope.dimension_count` values of x: [n][heads][head_dim]."""
         head_dim = x.shape[-1]
         n_rot = self.key("rope.dimension_count", head_dim)
-        base = self.key("rope.freq_base", 10000.0)
-        kind, factor = self.key("rope.scaling.type", "none"), self.key("rope.scaling.factor", 1.0)
+        base = self.keys.get("kinglet.rope_theta", self.key("rope.freq_base", 1e6 if self.arch == "gemma3" else 10000.0))
+        # Old files have a factor and no type.
+        factor = self.key("rope.scaling.factor", self.key("rope.scale_linear", 1.0))
+        kind = self.key("rope.scaling.type", "linear")
         scale = self.key("rope.scaling.attn_factor", 1.0)
         if self.arch == "gemma3" and windowed:
             base, factor = self.key("rope.freq_base_swa", 10000.0), 1.0
         if self.arch == "olmo2" and windowed:
-            kind, scale = "none", 1.0
+            kind, scale, base = "none", 1.0, self.key("rope.freq_base_swa", base)
         freq = base ** (-np.arange(0, n_rot, 2) / n_rot)
         for part in ["rope_freqs", "rope_factors_short", "rope_factors_long"]:
             long = self.n_ctx > self.key("rope.scaling.original_context_length", self.key("context_length"))
@@ -148,12 +150,13 @@ class Model:
         if kind == "linear":
             freq = freq / factor
         if kind == "yarn":
-            turns = self.key("rope.scaling.original_context_length") / (2 * math.pi)
+            turns = self.key("rope.scaling.original_context_length", self.key("context_length")) / (2 * math.pi)
 
             def pair(rotations):
                 return n_rot * math.log(turns / rotations) / (2 * math.log(base))
 
-            low, high = max(math.floor(pair(32)), 0), min(math.ceil(pair(1)), n_rot - 1)
+            fast, slow = self.key("rope.scaling.yarn_beta_fast", 32.0), self.key("rope.scaling.yarn_beta_slow", 1.0)
+            low, high = max(math.floor(pair(fast)), 0), min(math.ceil(pair(slow)), n_rot - 1)
             ramp = np.clip((np.arange(n_rot // 2) - low) / max(high - low, 0.001), 0, 1)
             freq = freq / factor * ramp + freq * (1 - ramp)
             scale *= 0.1 * math.log(factor) + 1
@@ -173,9 +176,19 @@ class Model:
 
     def window(self, i):
         """How many keys a query of layer i sees, itself included; 0 for all."""
-        size = self.key("attention.sliding_window", 0)
-        everything = {"gemma2": i % 2 == 1, "gemma3": i % 6 == 5, "olmo2": i % 4 == 3}
-        return 0 if everything.get(self.arch, False) else size
+        if "kinglet.windows" in self.keys:
+            return self.keys["kinglet.windows"][i]
+        size = self.key("attention.sliding_window", 4096 if self.arch == "gemma2" else 0)
+        pattern = self.key("attention.sliding_window_pattern", {"gemma2": 2, "gemma3": 6, "olmo2": 4}.get(self.arch, 0))
+        local = pattern[i] if isinstance(pattern, list) else pattern == 0 or i % pattern != pattern - 1
+        return size if local else 0
+
+    def rotated(self, i):
+        if "kinglet.rope_layers" in self.keys:
+            return self.keys["kinglet.rope_layers"][i]
+        if self.arch in NO_ROPE or self.arch == "granite" and not self.key("rope.scaling.finetuned", True):
+            return False
+        return not (self.arch == "smollm3" and i % 4 == 3)
 
     def slopes(self, n):
         most = {"bloom": 8.0}.get(self.arch) or self.key("attention.max_alibi_bias", 0.0)
@@ -190,7 +203,10 @@ class Model:
         n = len(h)
         if self.has(blk + "attn_kv_a_mqa"):
             n_rot, rank = self.key("rope.dimension_count"), self.key("attention.kv_lora_rank")
-            q = self.linear(self.norm(self.linear(h, blk + "attn_q_a"), blk + "attn_q_a_norm"), blk + "attn_q_b")
+            if self.has(blk + "attn_q_a"):
+                q = self.linear(self.norm(self.linear(h, blk + "attn_q_a"), blk + "attn_q_a_norm"), blk + "attn_q_b")
+            else:
+                q = self.linear(h, blk + "attn_q")
             kv_a = self.linear(h, blk + "attn_kv_a_mqa")
             kv = self.linear(self.norm(kv_a[:, :rank], blk + "attn_kv_a_norm"), blk + "attn_kv_b")
             kv = kv.reshape(n, heads, head_dim - n_rot + value_dim)
@@ -206,7 +222,8 @@ class Model:
         if limit:
             q, k, v = (np.clip(x, -limit, limit) for x in (q, k, v))
         whole = self.has(blk + "attn_q_norm") and self.t[blk + "attn_q_norm.weight"].shape == (heads * head_dim,)
-        if whole and heads > 1:
+        whole &= heads > 1
+        if whole:
             q, k = self.norm(q, blk + "attn_q_norm"), self.norm(k, blk + "attn_k_norm")
         q, k = q.reshape(n, heads, head_dim), k.reshape(n, kv_heads, head_dim)
         if self.has(blk + "attn_q_norm") and not whole:
@@ -221,14 +238,14 @@ class Model:
         value_dim = self.t[blk + "attn_output.weight"].shape[1] // heads
         q, k, v = self.projections(h, blk, heads, kv_heads, head_dim, value_dim)
         window = self.window(i)
-        if self.arch not in NO_ROPE and not (self.arch == "smollm3" and i % 4 == 3):
+        if self.rotated(i):
             q, k = self.rope(q, i, window > 0), self.rope(k, i, window > 0)
         k, v = (np.repeat(x, heads // k.shape[1], 1) for x in (k, v))
         scale = self.key("attention.scale", 0.0) or 1 / math.sqrt(head_dim)
         if (self.arch, self.n_layers) in [("gemma2", 46), ("gemma3", 62)]:
             scale = 1 / math.sqrt(self.dim / heads)
         scores = np.einsum("qhd,khd->hqk", q, k) * self.keys.get("kinglet.attention_scale", scale)
-        cap = self.key("attn_logit_softcapping", 0.0)
+        cap = self.key("attn_logit_softcapping", 50.0 if self.arch == "gemma2" else 0.0)
         if cap:
             scores = cap * np.tanh(scores / cap)
         distance = np.arange(n)[None, :] - np.arange(n)[:, None]
@@ -271,17 +288,29 @@ class Model:
             return self.network(h, blk)
         weights = softmax(self.linear(h, blk + "ffn_gate_inp"))
         used = self.key("expert_used_count")
+        sum_to_1 = self.key("expert_weights_norm", self.arch in ("qwen3moe", "llama"))
         out = np.zeros_like(h)
         for t, w in enumerate(weights):
             chosen = np.argsort(-w, kind="stable")[:used]
-            w = w[chosen] / (w[chosen].sum() if self.arch in ("qwen3moe", "llama") else 1)
+            w = w[chosen] / (w[chosen].sum() if sum_to_1 else 1) * self.key("expert_weights_scale", 1.0)
             for weight, e in zip(w, chosen):
-                gate, up, down = (self.t[f"{blk}ffn_{p}_exps.weight"][e] for p in ("gate", "up", "down"))
+                gate, up, down = self.expert(blk, e)
                 out[t] += weight * (down @ (self.act(gate @ h[t]) * (up @ h[t])))
         if self.has(blk + "ffn_up_shexp"):
-            gate = 1 / (1 + np.exp(-self.linear(h, blk + "ffn_gate_inp_shexp")))
+            # One output, in some files a vector.
+            gate = self.t[blk + "ffn_gate_inp_shexp.weight"].ravel()
+            gate = 1 / (1 + np.exp(-(h @ gate)[:, None]))
             out += gate * self.network(h, blk, "_shexp")
         return out
+
+    def expert(self, blk, e):
+        if self.has(f"{blk}ffn_gate_up_exps"):
+            gate, up = np.split(self.t[f"{blk}ffn_gate_up_exps.weight"][e], 2)
+            return gate, up, self.t[f"{blk}ffn_down_exps.weight"][e]
+        # The first files had a tensor for each expert.
+        each = self.has(f"{blk}ffn_up.0")
+        of = (lambda p: self.t[f"{blk}ffn_{p}.{e}.weight"]) if each else (lambda p: self.t[f"{blk}ffn_{p}_exps.weight"][e])
+        return of("gate"), of("up"), of("down")
 
     def logits(self, tokens):
         arch, norm = self.arch, self.norm
@@ -297,7 +326,7 @@ class Model:
             x = x + self.t["position_embd.weight"][: len(tokens)]
         if arch == "bloom":
             x = norm(x, "token_embd_norm")
-        parallel = arch in ("falcon", "phi2") or (arch == "gptneox" and self.key("use_parallel_residual"))
+        parallel = arch in ("falcon", "phi2") or (arch == "gptneox" and self.key("use_parallel_residual", True))
         parallel |= arch == "stablelm" and not self.has("blk.0.ffn_norm")
         for i in range(self.n_layers):
             blk = f"blk.{i}."
@@ -320,7 +349,7 @@ class Model:
         last = "output_norm" if self.has("output_norm") or arch == "olmo" else "token_embd_norm"
         x = norm(x, last)
         y = self.linear(x, "output" if self.has("output") else "token_embd") / divide
-        cap = self.key("final_logit_softcapping", 0.0)
+        cap = self.key("final_logit_softcapping", 30.0 if self.arch == "gemma2" else 0.0)
         return cap * np.tanh(y / cap) if cap else y
 
 

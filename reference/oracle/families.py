@@ -18,20 +18,22 @@ DIM, VOCAB, TOKENS = 32, 48, 20
 
 
 class Case:
-    def __init__(self, name, arch, layers=2, heads=4, kv_heads=None, head_dim=None, ffn=32, norm="rms", **keys):
-        self.name, self.arch, self.layers, self.ffn = name, arch, layers, ffn
+    def __init__(
+        self, name, arch, layers=2, heads=4, kv_heads=None, head_dim=None, ffn=32, norm="rms", dim=DIM, vocab=VOCAB, context=64, **keys
+    ):
+        self.name, self.arch, self.layers, self.ffn, self.dim, self.vocab = name, arch, layers, ffn, dim, vocab
         self.heads, self.kv_heads = heads, kv_heads or heads
-        self.head_dim = head_dim or DIM // heads
+        self.head_dim = head_dim or dim // heads
         self.rng = np.random.default_rng(zlib.crc32(name.encode()))
         self.keys, self.tensors, self.n_ctx = {"general.architecture": arch}, [], None
-        self.key(context_length=64, embedding_length=DIM, block_count=layers, feed_forward_length=ffn)
+        self.key(context_length=context, embedding_length=dim, block_count=layers, feed_forward_length=ffn)
         self.key(**{"attention.head_count": heads, "attention.head_count_kv": self.kv_heads})
         eps = "attention.layer_norm_rms_epsilon" if norm == "rms" else "attention.layer_norm_epsilon"
         self.key(**{eps: 1e-5, **{k.replace("__", "."): v for k, v in keys.items()}})
         if head_dim:
             self.key(**{"attention.key_length": head_dim, "attention.value_length": head_dim})
-        self.bias_norms = norm == "bias"
-        self.matrix("token_embd", VOCAB, DIM, 2.0)
+        self.bias_norms, self.half = norm == "bias", False
+        self.matrix("token_embd", vocab, dim, 2.0)
 
     def key(self, **keys):
         self.keys.update({f"{self.arch}.{k}": v for k, v in keys.items()})
@@ -49,7 +51,8 @@ class Case:
     def vector(self, name, n):
         self.tensor(name, self.rng.normal(0, 0.3, n))
 
-    def norm(self, name, n=DIM, bias=None):
+    def norm(self, name, n=None, bias=None):
+        n = n or self.dim
         self.tensor(name + ".weight", 1 + self.rng.uniform(-0.25, 0.25, n))
         if self.bias_norms if bias is None else bias:
             self.vector(name + ".bias", n)
@@ -59,8 +62,8 @@ class Case:
         blk, d = f"blk.{i}.", self.head_dim
         parts = [("q", heads), ("k", kv), ("v", kv)]
         for part, n in [("qkv", heads + 2 * kv)] if fused else parts:
-            self.matrix(f"{blk}attn_{part}", n * d, DIM, 1.6, bias)
-        self.matrix(blk + "attn_output", DIM, heads * d, 1.0, bias if o_bias is None else o_bias)
+            self.matrix(f"{blk}attn_{part}", n * d, self.dim, 1.6, bias)
+        self.matrix(blk + "attn_output", self.dim, heads * d, 1.0, bias if o_bias is None else o_bias)
         for part, n in parts[:2]:
             shape = {"head": d, "own": (n, d), "whole": n * d}.get(qk)
             if qk:
@@ -69,14 +72,14 @@ class Case:
     def network(self, i, gated=True, bias=False, fused=False, ffn=None, suffix=""):
         ffn = ffn or self.ffn
         if gated and not fused:
-            self.matrix(f"blk.{i}.ffn_gate{suffix}", ffn, DIM, 1.5, bias)
-        self.matrix(f"blk.{i}.ffn_up{suffix}", 2 * ffn if fused else ffn, DIM, 1.5, bias)
-        self.matrix(f"blk.{i}.ffn_down{suffix}", DIM, ffn, 1.5, bias)
+            self.matrix(f"blk.{i}.ffn_gate{suffix}", ffn, self.dim, 1.5, bias)
+        self.matrix(f"blk.{i}.ffn_up{suffix}", 2 * ffn if fused else ffn, self.dim, 1.5, bias)
+        self.matrix(f"blk.{i}.ffn_down{suffix}", self.dim, ffn, 1.5, bias)
 
     def experts(self, i, n, ffn):
-        for part, rows, cols in [("gate", ffn, DIM), ("up", ffn, DIM), ("down", DIM, ffn)]:
+        for part, rows, cols in [("gate", ffn, self.dim), ("up", ffn, self.dim), ("down", self.dim, ffn)]:
             self.matrix(f"blk.{i}.ffn_{part}_exps", rows, cols, 1.5, experts=n)
-        self.matrix(f"blk.{i}.ffn_gate_inp", n, DIM, 2.0)
+        self.matrix(f"blk.{i}.ffn_gate_inp", n, self.dim, 2.0)
 
     def norms(self, i, *names):
         for name in names or ("attn_norm", "ffn_norm"):
@@ -86,7 +89,7 @@ class Case:
         if norm:
             self.norm(norm)
         if not tied:
-            self.matrix("output", VOCAB, DIM, 2.0, bias)
+            self.matrix("output", self.vocab, self.dim, 2.0, bias)
         return self
 
     def llama_layers(self, network=None, **attention):
@@ -98,24 +101,26 @@ class Case:
 
     def write(self, folder):
         folder.mkdir(parents=True, exist_ok=True)
-        keys = {**self.keys, f"{self.arch}.vocab_size": VOCAB, "tokenizer.ggml.model": "no_vocab"}
+        keys = {**self.keys, f"{self.arch}.vocab_size": self.vocab, "tokenizer.ggml.model": "no_vocab"}
+        half = lambda name, t: self.half and t.ndim > 1 and "norm" not in name
+        self.tensors = [(name, t.astype("<f2") if half(name, t) else t) for name, t in self.tensors]
         out = struct.pack("<IIQQ", 0x46554747, 3, len(self.tensors), len(keys))
         out += b"".join(string(k) + struct.pack("<I", kind(v)) + value(v) for k, v in keys.items())
         at = 0
         for name, t in self.tensors:
             out += string(name) + struct.pack("<I", t.ndim) + struct.pack(f"<{t.ndim}Q", *t.shape[::-1])
-            out += struct.pack("<IQ", 0, at)
+            out += struct.pack("<IQ", int(t.dtype == np.float16), at)
             at += (t.nbytes + 31) // 32 * 32
         for _, t in self.tensors:
             out += bytes(-len(out) % 32) + t.tobytes()
         (folder / "model.gguf").write_bytes(out)
-        tokens = [int(t) for t in self.rng.integers(0, VOCAB, TOKENS)]
+        tokens = [int(t) for t in self.rng.integers(0, self.vocab, TOKENS)]
         (folder / "tokens.json").write_text(json.dumps(tokens) + "\n")
         logits = Model(folder / "model.gguf", self.n_ctx).logits(tokens)
-        assert np.isfinite(logits).all() and 0.3 < logits.std() < 30, (self.name, logits.std())
+        assert np.isfinite(logits).all() and 0.2 < logits.std() < 100, (self.name, logits.std())
         logits.astype("<f4").tofile(folder / "logits.f32")
         case = {
-            "name": self.name, "oracle": "reference/oracle/decoder.py (numpy, float64)", "n_tokens": TOKENS, "vocab": VOCAB,
+            "name": self.name, "oracle": "reference/oracle/decoder.py (numpy, float64)", "n_tokens": TOKENS, "vocab": self.vocab,
             "n_ctx": self.n_ctx, "logit_std": round(float(logits.std()), 3),
             "suggested_tolerance": {"rms": 1e-4, "max_abs": 1e-3},
         }
@@ -145,6 +150,11 @@ def cases():
     c.llama_layers()
     for i in range(c.layers):
         c.norm(f"blk.{i}.attn_sub_norm"), c.norm(f"blk.{i}.ffn_sub_norm", c.ffn)
+    yield c.output(tied=True)
+    # The 2B of 2025.
+    c = Case("tiny-bitnet-relu2", "bitnet", layers=1, kv_heads=1, hidden_act="relu2")
+    c.llama_layers()
+    c.norm("blk.0.attn_sub_norm"), c.norm("blk.0.ffn_sub_norm", c.ffn)
     yield c.output(tied=True)
 
     # Six heads: ALiBi's slopes past the power of two.
@@ -189,6 +199,9 @@ def cases():
     scales = {"attention__scale": 0.2, "embedding_scale": 6.0, "residual_scale": 0.4, "logit_scale": 1.25}
     yield Case("tiny-granite", "granite", kv_heads=2, **scales).llama_layers().output(tied=True)
 
+    c = Case("tiny-granite-nope", "granite", layers=1, kv_heads=1, rope__scaling__finetuned=False, logit_scale=0.75)
+    yield c.llama_layers().output()
+
     yield Case("tiny-internlm2", "internlm2", kv_heads=2, rope__freq_base=1e6).llama_layers().output()
 
     c = Case("tiny-lfm2", "lfm2", layers=4, kv_heads=2, shortconv__l_cache=4)
@@ -208,6 +221,19 @@ def cases():
         c.norms(i), c.attention(i), c.experts(i, 4, c.ffn)
     yield c.output()
 
+    # As the first files had it: a tensor for each expert; in the second layer gate and up are one.
+    c = Case("tiny-llama-moe-each", "llama", kv_heads=2, expert_count=3, expert_used_count=2)
+    for i in range(c.layers):
+        c.norms(i), c.attention(i), c.experts(i, 3, c.ffn)
+        gate, up, down = (c.tensors.pop(at)[1] for at in (-4, -3, -2))
+        for e in range(3) if i == 0 else ():
+            for part, t in [("gate", gate), ("up", up), ("down", down)]:
+                c.tensor(f"blk.{i}.ffn_{part}.{e}.weight", t[e])
+        if i == 1:
+            c.tensor(f"blk.{i}.ffn_gate_up_exps.weight", np.concatenate([gate, up], 1))
+            c.tensor(f"blk.{i}.ffn_down_exps.weight", down)
+    yield c.output()
+
     yield Case("tiny-minicpm", "minicpm", kv_heads=2, logit_scale=2.0).llama_layers().output(tied=True)
 
     # Values as wide as no key says, and a sequence past the context length: long factors.
@@ -223,6 +249,15 @@ def cases():
     for part, most in [("short", 1.5), ("long", 8.0)]:
         c.tensor(f"rope_factors_{part}.weight", np.linspace(1, most, 4))
     yield c.output()
+
+    # Queries without a latent vector.
+    c = Case("tiny-minicpm3-direct", "minicpm3", layers=1, **{"attention__kv_lora_rank": 32, "attention__key_length": 24})
+    c.key(**{"rope.dimension_count": 8, "attention.value_length": 16})
+    blk = "blk.0."
+    c.norms(0), c.network(0), c.norm(blk + "attn_kv_a_norm"), c.matrix(blk + "attn_q", 4 * 24, DIM, 1.6)
+    c.matrix(blk + "attn_kv_a_mqa", 32 + 8, DIM, 1.6), c.matrix(blk + "attn_kv_b", 4 * (16 + 16), 32, 1.6)
+    c.matrix(blk + "attn_output", DIM, 4 * 16)
+    yield c.output(tied=True)
 
     c = Case("tiny-mpt", "mpt", heads=6, head_dim=8, norm="plain", attention__max_alibi_bias=4.0, attention__clamp_kqv=1.5)
     yield c.llama_layers(network={"gated": False}, fused=True, qk="whole").output(tied=True)

@@ -250,7 +250,7 @@ fn memory_beyond_the_cache_is_bounded() {
         let perplexity = ["perplexity", m, "--file", &text, "--ctx", &n, "--chunks", "1", "--batch", &b];
         for args in [&run[..], &perplexity[..]] {
             let ctx = if args[0] == "run" { 1024 } else { n_ctx };
-            let kv = cache_bytes(&spec, KvType::F16, ctx) as u64;
+            let kv = cache_bytes(&spec, KvType::F16, ctx, batch as usize) as u64;
             let bound = kv + REST + ACTIVATION_BYTES * batch * spec.widest() as u64;
             let (most, looks) = most_anonymous(kinglet(&folder, args));
             println!("{} with a batch of {batch}: {most} bytes of {bound}, {looks} looks", args[0]);

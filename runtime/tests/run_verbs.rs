@@ -210,3 +210,42 @@ fn cpu_and_verify_know_this_machine() {
         assert!(line.contains(if usable(t) { "ok: " } else { "NOT RUN: " }), "{line}");
     }
 }
+
+#[test]
+fn kernels_and_results_of_verify_can_be_read_by_programs() {
+    let list: serde_json::Value = serde_json::from_str(&text(&["cpu", "--kernels", "--json"])).unwrap();
+    let kernels = list["kernels"].as_array().unwrap();
+    let chosen = list["chosen"].as_str().unwrap();
+    let name = format!("q4_k.gemv.{chosen}");
+    let gemv = kernels.iter().find(|k| k["name"] == name.as_str()).unwrap();
+    assert!(
+        gemv["runs"].as_bool().unwrap() && gemv["layout"] == "a8x32.1" && gemv["format"] == "Q4_K",
+        "{gemv}"
+    );
+    assert!(gemv["tile"]["rows"].as_u64().unwrap() > 0);
+    // Each tier lists the same operations, whoever's code it runs.
+    let of = |tier: &str| kernels.iter().filter(|k| k["of_tier"] == tier).count();
+    let tiers: Vec<&str> =
+        list["tiers"].as_array().unwrap().iter().map(|t| t["tier"].as_str().unwrap()).collect();
+    assert!(tiers.len() >= 7 && tiers.iter().all(|t| of(t) == of("scalar") && of(t) > 80), "{tiers:?}");
+    assert!(text(&["cpu", "--kernels"]).lines().any(|l| l.starts_with(&name)));
+
+    let verified: serde_json::Value = serde_json::from_str(&text(&["verify", "--json"])).unwrap();
+    assert_eq!(verified["seed"], 0);
+    let run: Vec<_> = verified["tiers"].as_array().unwrap().iter().filter(|t| t["run"] == true).collect();
+    for t in &run {
+        assert_eq!(t["pass"], true, "{}", t["tier"]);
+        // Hashes are those of every other tier, here and elsewhere.
+        let hashes = |t: &serde_json::Value| -> Vec<String> {
+            t["results"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|r| r["name"].to_string() + &r["hash"].to_string())
+                .collect()
+        };
+        assert_eq!(hashes(t), hashes(run[0]), "{}", t["tier"]);
+        assert!(t["results"].as_array().unwrap().iter().any(|r| r["name"] == "q4_k.matmul"));
+    }
+    assert!(!run.is_empty());
+}

@@ -283,7 +283,11 @@ fn speed(
             let mut ours = start_ours(args, file, tier, threads)?;
             // First the text: an engine that computes something else need not be raced.
             let texts = check(&greedy, &tokenizer, &mut ours, &mut peers, &mut absent)?;
-            out.note(format!("**{}**, {tier}, {threads} thread{}. {texts}", name_of(file), if threads == 1 { "" } else { "s" }));
+            out.note(format!(
+                "**{}**, {tier}, {threads} thread{}. {texts}",
+                name_of(file),
+                if threads == 1 { "" } else { "s" }
+            ));
             let names: Vec<String> = peers.iter().map(|p| p.0.clone()).collect();
             out.line(&table::head(&names));
             let mut roof = Roof::new(&gguf, &buffer, threads.into());

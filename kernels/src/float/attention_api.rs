@@ -4,7 +4,8 @@ use super::api::check;
 use super::attention::{self, Page};
 use super::fold::Fold;
 use super::kv::{KV_PAGE, KvLayout, Store};
-use crate::{Error, Kernels};
+use crate::error::message;
+use crate::{Error, Kernels, host};
 use std::ops::Range;
 
 /// Positions up to here are exact as f32, which ALiBi needs.
@@ -72,9 +73,10 @@ impl Kernels {
     ) -> Result<(), Error> {
         check_page(layout, keys, values)?;
         check(slot < KV_PAGE && k.len() == layout.head_dim && v.len() == layout.value_dim, || {
-            format!("a key of {} and a value of {} values at slot {slot} of {layout:?}", k.len(), v.len())
+            message!("a key of {} and a value of {} values at slot {slot} of {layout:?}", k.len(), v.len())
         })?;
         let quantize = self.quantize_fn();
+        host::check()?;
         // SAFETY: the tier is usable (here and below; see `Kernels`); lengths have been checked.
         unsafe { (self.float().store_kv)(&mut Store { layout, keys, values, slot, k, v, quantize }) };
         Ok(())
@@ -89,6 +91,25 @@ impl Kernels {
     ///
     /// `q` is `[rows][head_dim]`. The page's result overwrites `out`; a row that sees no key of the page gets `m = -inf`, `l = 0`,
     /// `o = 0`. Fold the pages in ascending order with [`Kernels::attention_fold`].
+    ///
+    /// ```
+    /// use kinglet_kernels::{AttentionParams, KV_PAGE, Kernels, KvLayout, KvType, Partial, PartialRef, QueryRow};
+    /// let kernels = Kernels::detect()?;
+    /// let layout = KvLayout { ty: KvType::F16, head_dim: 2, value_dim: 2 };
+    /// let (mut keys, mut values) = (vec![0; layout.key_page_bytes()], vec![0; layout.value_page_bytes()]);
+    /// kernels.store_kv(layout, &mut keys, &mut values, 0, &[1.0, 0.0], &[3.0, 5.0])?;
+    /// // One query at position 0 that sees the one key there.
+    /// let rows = [QueryRow { position: 0, visible: 0..1, slope: 0.0 }];
+    /// let (mut m, mut l, mut o) = ([f32::NEG_INFINITY], [0.0], vec![0.0; layout.output_dim()]);
+    /// let params = AttentionParams { scale: 1.0, softcap: None };
+    /// let mut scratch = vec![0; kernels.attention_scratch(layout, rows.len())];
+    /// let out = Partial { m: &mut m, l: &mut l, o: &mut o };
+    /// kernels.attention_page(layout, params, &[1.0, 1.0], &rows, 0, &keys, &values, out, &mut scratch)?;
+    /// let mut y = [0.0; 2];
+    /// kernels.attention_finish(layout, PartialRef { m: &m, l: &l, o: &o }, &mut y)?;
+    /// assert_eq!(y, [3.0, 5.0]);
+    /// # Ok::<(), kinglet_kernels::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Shape`] when lengths do not fit, or when a row with a slope has positions from 2^24 on.
@@ -109,20 +130,21 @@ impl Kernels {
         let n = rows.len();
         check_rows(n, layout.output_dim(), &out.m[..], &out.l[..], &out.o[..])?;
         check(n.checked_mul(layout.head_dim) == Some(q.len()), || {
-            format!("{} query values for {n} rows of {}", q.len(), layout.head_dim)
+            message!("{} query values for {n} rows of {}", q.len(), layout.head_dim)
         })?;
         let need = self.attention_scratch(layout, n);
         check(scratch.len() >= need, || {
-            format!("{} bytes of attention scratch where {need} are needed", scratch.len())
+            message!("{} bytes of attention scratch where {need} are needed", scratch.len())
         })?;
         let first = page.checked_mul(KV_PAGE).filter(|first| first.checked_add(KV_PAGE).is_some());
-        let first = first.ok_or_else(|| Error::Shape { what: format!("page {page}") })?;
+        let first = first.ok_or_else(|| Error::Shape { what: message!("page {page}") })?;
         for row in rows.iter().filter(|row| row.slope != 0.0) {
             let last = row.position.max(row.visible.end.min(first + KV_PAGE));
-            check(last <= MAX_POSITION, || format!("position {last} with a slope"))?;
+            check(last <= MAX_POSITION, || message!("position {last} with a slope"))?;
         }
         let (quantize, Partial { m, l, o }) = (self.quantize_fn(), out);
         let mut args = Page { layout, params, q, rows, first, keys, values, m, l, o, scratch, quantize };
+        host::check()?;
         // SAFETY: lengths have been checked.
         unsafe { (self.float().attention_page)(&mut args) };
         Ok(())
@@ -136,11 +158,12 @@ impl Kernels {
     pub fn attention_fold(&self, into: Partial<'_>, part: &PartialRef<'_>) -> Result<(), Error> {
         let n = into.m.len();
         let dim = into.o.len().checked_div(n).unwrap_or(0);
-        check(dim.is_multiple_of(16), || format!("attention outputs of {dim} values"))?;
+        check(dim.is_multiple_of(16), || message!("attention outputs of {dim} values"))?;
         check_rows(n, dim, &into.m[..], &into.l[..], &into.o[..])?;
         check_rows(n, dim, part.m, part.l, part.o)?;
         let (part_m, part_l, part_o) = (part.m, part.l, part.o);
         let mut fold = Fold { m: into.m, l: into.l, o: into.o, dim, part_m, part_l, part_o };
+        host::check()?;
         // SAFETY: lengths have been checked.
         unsafe { (self.float().attention_fold)(&mut fold) };
         Ok(())
@@ -160,8 +183,9 @@ impl Kernels {
         let (n, dim) = (acc.m.len(), layout.output_dim());
         check_rows(n, dim, acc.m, acc.l, acc.o)?;
         check(n.checked_mul(layout.value_dim) == Some(out.len()), || {
-            format!("{} results for {n} rows of {}", out.len(), layout.value_dim)
+            message!("{} results for {n} rows of {}", out.len(), layout.value_dim)
         })?;
+        host::check()?;
         // SAFETY: lengths have been checked.
         unsafe { (self.float().attention_finish)(acc.l, acc.o, dim, out, layout.value_dim) };
         Ok(())
@@ -171,12 +195,12 @@ impl Kernels {
 fn check_page(layout: KvLayout, keys: &[u8], values: &[u8]) -> Result<(), Error> {
     layout.check()?;
     check(keys.len() == layout.key_page_bytes() && values.len() == layout.value_page_bytes(), || {
-        format!("a page of {} bytes of keys and {} of values for {layout:?}", keys.len(), values.len())
+        message!("a page of {} bytes of keys and {} of values for {layout:?}", keys.len(), values.len())
     })
 }
 
 fn check_rows(n: usize, dim: usize, m: &[f32], l: &[f32], o: &[f32]) -> Result<(), Error> {
     check(m.len() == n && l.len() == n && n.checked_mul(dim) == Some(o.len()), || {
-        format!("partial results m {}, l {}, o {} for {n} rows of {dim}", m.len(), l.len(), o.len())
+        message!("partial results m {}, l {}, o {} for {n} rows of {dim}", m.len(), l.len(), o.len())
     })
 }

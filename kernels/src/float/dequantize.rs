@@ -1,5 +1,6 @@
 //! One row of weights as f32: contract section 4. For embeddings; portable, and the same code on every tier.
 
+use crate::error::message;
 use crate::{Error, Format, Matrix};
 use half::{bf16, f16};
 
@@ -16,7 +17,7 @@ pub(super) fn row(w: &Matrix<'_>, row: &[u8], out: &mut [f32]) -> Result<(), Err
         Format::BF16 => out.iter_mut().zip(halves()).for_each(|(out, b)| *out = bf16::from_bits(b).to_f32()),
         format => {
             if !crate::format::dequantize_row(format, row, out) {
-                let what = format!("{} bytes of {format} for {} weights", row.len(), out.len());
+                let what = message!("{} bytes of {format} for {} weights", row.len(), out.len());
                 return Err(Error::Shape { what });
             }
         }

@@ -12,6 +12,7 @@
 
 use super::lanes::{Lanes, load_n};
 use crate::Error;
+use crate::error::message;
 pub(super) use crate::table::QuantizeFn;
 use half::f16;
 
@@ -52,7 +53,7 @@ impl KvLayout {
     pub fn check(&self) -> Result<(), Error> {
         for (name, dim) in [("head_dim", self.head_dim), ("value_dim", self.value_dim)] {
             if dim == 0 || dim > MAX_DIM {
-                return Err(Error::Shape { what: format!("a {name} of {dim}, not within 1..={MAX_DIM}") });
+                return Err(Error::Shape { what: message!("a {name} of {dim}, not within 1..={MAX_DIM}") });
             }
         }
         Ok(())

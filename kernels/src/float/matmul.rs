@@ -74,7 +74,7 @@ pub(super) unsafe fn matmul<L: Lanes>(w: &Matrix<'_>, x: *const f32, y: &mut Mat
 
 #[inline(always)]
 unsafe fn run<L: Lanes, W: Weight>(w: &Matrix<'_>, x: *const f32, y: &mut MatMut<'_>) {
-    let block = (ROW_BLOCK_BYTES / w.row_bytes().max(1)).clamp(8, 1024);
+    let block = (ROW_BLOCK_BYTES / w.stride().max(1)).clamp(8, 1024);
     let mut r0 = 0;
     while r0 < w.rows() {
         let r1 = w.rows().min(r0 + block);
@@ -127,7 +127,7 @@ unsafe fn tile<L: Lanes, W: Weight, const MR: usize, const NR: usize>(
     r0: usize,
     c0: usize,
 ) {
-    let (k, row_bytes) = (w.cols(), w.row_bytes());
+    let (k, row_bytes) = (w.cols(), w.stride());
     let full = k / 16 * 16;
     // SAFETY: rows r0..r0 + MR and columns c0..c0 + NR exist, each of k values.
     unsafe {

@@ -1,5 +1,6 @@
 //! RMSNorm and LayerNorm: contract section 5.
 
+use super::fma::sqrt;
 use super::lanes::{Lanes, load_n, store_n};
 
 /// `y = (x * r) * w` with `r = 1 / sqrt(sum of x^2 / n + eps)`.
@@ -23,7 +24,7 @@ pub(super) unsafe fn rms_norm<L: Lanes>(
             let x: L = load_n(src.add(full), n - full);
             sum = x.fma(x, sum);
         }
-        let r = 1.0 / (sum.sum() / n as f32 + eps).sqrt();
+        let r = 1.0 / sqrt(sum.sum() / n as f32 + eps);
         scale_shift::<L>(src, 0.0, r, w, None, dst, n);
     }
 }
@@ -62,7 +63,7 @@ pub(super) unsafe fn layer_norm<L: Lanes>(
             let c = L::load(c.as_ptr());
             sum = c.fma(c, sum);
         }
-        let r = 1.0 / (sum.sum() / n as f32 + eps).sqrt();
+        let r = 1.0 / sqrt(sum.sum() / n as f32 + eps);
         if let Some(b) = b {
             scale_shift::<L>(src, mean, r, w, Some(b), dst, n);
         } else {

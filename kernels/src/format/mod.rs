@@ -5,6 +5,7 @@
 //! default for formats it has no hand-written code for.
 
 mod decode;
+#[cfg(feature = "std")]
 mod encode;
 pub(crate) mod grids;
 pub mod iq1_m;
@@ -31,6 +32,7 @@ pub mod tq1_0;
 pub mod tq2_0;
 
 pub use decode::{decode_groups, dequantize_row};
+#[cfg(feature = "std")]
 pub use encode::{encode_row, encodes};
 use std::fmt;
 

@@ -5,13 +5,13 @@ use crate::format::{Block, GROUP, Mins};
 use crate::matrix::{MatMut, Matrix, QuantizedRows};
 
 /// Columns that share one decoding of a group; their accumulators live on the stack.
-const NR: usize = 32;
+pub(super) const NR: usize = 32;
 
 /// `y[c][r] = dot(w[r], x[c])` for every row and column, with the checks already made.
 pub(crate) fn matmul<B: Block>(w: &Matrix<'_>, x: &QuantizedRows<'_>, y: &mut MatMut<'_>, _: &mut [u8]) {
     let groups = w.cols() / GROUP;
     for r in 0..w.rows() {
-        let row = &w.data()[r * w.row_bytes()..(r + 1) * w.row_bytes()];
+        let row = &w.data()[r * w.stride()..][..w.row_bytes()];
         let blocks: &[B] = bytemuck::cast_slice(row);
         for c0 in (0..x.n()).step_by(NR) {
             let cols = NR.min(x.n() - c0);

@@ -4,6 +4,7 @@ pub(crate) mod matmul;
 pub(crate) mod quantize;
 
 use crate::format::with_block;
+use crate::list::tile;
 use crate::table::{Matmul, Table};
 use crate::{Format, Tier};
 
@@ -11,5 +12,5 @@ pub(crate) static TABLE: Table =
     Table { tier: Tier::Scalar, matmul, quantize: quantize::quantize, float: &crate::float::table::SCALAR };
 
 fn matmul(format: Format) -> Option<Matmul> {
-    with_block!(format, B => Some(Matmul { run: matmul::matmul::<B>, scratch: |_| 0 }), else => None)
+    with_block!(format, B => Some(Matmul { run: matmul::matmul::<B>, scratch: |_| 0, gemv: tile(1, 1), gemm: tile(1, matmul::NR) }), else => None)
 }

@@ -1,5 +1,6 @@
 //! Activation quantization, contract section 1.
 
+use crate::float::fma::nearest;
 use crate::format::GROUP;
 
 /// Below this the reciprocal `127 / amax` could overflow; such a block is a zero block.
@@ -23,7 +24,7 @@ pub(crate) fn quantize(x: &[f32], q: &mut [i8], d: &mut [f32], sums: &mut [i16])
         for (half, sum) in sums.iter_mut().enumerate() {
             *sum = 0;
             for i in 16 * half..16 * half + 16 {
-                q[i] = (x[i] * id).round_ties_even() as i8;
+                q[i] = nearest(x[i] * id) as i8;
                 *sum += i16::from(q[i]);
             }
         }

@@ -150,16 +150,25 @@ pub(crate) unsafe fn dpbusd_products<S: Dpbusd, C: Codes, const R: usize, const 
                     }
                 }
             }
+            // A second sum for the odd products: with one column a single chain of them would be the longest wait.
+            let mut odd = S::splat32(0);
             for j in h * 8 / halves..(h + 1) * 8 / halves {
                 for c in 0..N {
                     let xj = activations::<S, N>(x, c, g, j);
                     for r in 0..R {
+                        if R * N == 1 && j % 2 == 1 {
+                            odd = S::dpbusd(odd, tiles[r].codes[j], xj);
+                            continue;
+                        }
                         sums[r][c] = S::dpbusd(sums[r][c], tiles[r].codes[j], xj);
                         if R > 1 {
                             S::pin(&mut sums[r][c]);
                         }
                     }
                 }
+            }
+            if R * N == 1 {
+                sums[0][0] = S::add32(sums[0][0], odd);
             }
             for c in 0..N {
                 for r in 0..R {

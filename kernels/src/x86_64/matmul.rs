@@ -6,8 +6,9 @@
 
 use super::dot::{Acc, Activations, Columns, ScaledSums, accumulate, accumulate_mins, mins_per_group, store};
 use super::simd::Simd;
-use super::tile::{MAX_ROWS, Rows, Tile, TileFormat};
+use super::tile::{Head, MAX_ROWS, Rows, Tile, TileFormat};
 use crate::format::GROUP;
+use crate::list::tile;
 use crate::matrix::{MatMut, Matrix, QuantizedRows};
 use crate::table::Matmul;
 use std::arch::x86_64::*;
@@ -20,9 +21,13 @@ const NEAR: usize = 24 << 10;
 /// How far beyond them the stream is fetched into L2. Anything from 4 to 64 KiB is as good.
 const FAR: usize = 16 << 10;
 
+/// So many blocks ahead a GEMV stages heads.
+const AHEAD: usize = 4;
+
 /// The kernel of format `T` on tier `S`.
 pub(crate) const fn of<S: Simd, T: TileFormat<S>>() -> Option<Matmul> {
-    Some(Matmul { run: matmul::<S, T>, scratch: scratch_bytes::<S, T> })
+    let (gemv, gemm) = (tile(S::ROWS, S::GEMV_COLUMNS), tile(TILES * S::ROWS, S::COLUMNS));
+    Some(Matmul { run: matmul::<S, T>, scratch: scratch_bytes::<S, T>, gemv, gemm })
 }
 
 /// With mins, so many columns at a time: their scaled sums are in scratch.
@@ -109,16 +114,16 @@ impl TileRows {
     fn new(w: &Matrix<'_>, r0: usize, n: usize) -> TileRows {
         let live = n.min(w.rows() - r0);
         // Past the last row the last row is repeated and its results are not stored.
-        let row = |i: usize| w.data().as_ptr().wrapping_add((r0 + i.min(live - 1)) * w.row_bytes());
-        let ahead = n * w.row_bytes();
-        let per_group = ahead.div_ceil((w.cols() / GROUP).max(1));
+        let row = |i: usize| w.data().as_ptr().wrapping_add((r0 + i.min(live - 1)) * w.stride());
+        let ahead = n * w.stride();
+        let per_group = (n * w.row_bytes()).div_ceil((w.cols() / GROUP).max(1));
         TileRows { start: std::array::from_fn(row), live, ahead, per_group }
     }
 
     /// Where the block `offset` bytes into each row begins.
     #[inline(always)]
     fn block(&self, offset: usize) -> Rows<'_> {
-        Rows { start: &self.start, offset }
+        Rows { start: &self.start, offset, head: std::ptr::null() }
     }
 
     /// Fetches group `g`'s share of the rows to come, and what lies further on into L2.
@@ -154,6 +159,7 @@ pub(crate) unsafe fn gemv<S: Simd, T: TileFormat<S>, const N: usize>(
     let columns = Columns::<N>::new(&x.rows, 0, 0);
     let mut tiles: [std::mem::MaybeUninit<Tile<S>>; 8] = [const { std::mem::MaybeUninit::uninit() }; 8];
     let tiles: *mut Tile<S> = tiles.as_mut_ptr().cast();
+    let mut heads = [Head::EMPTY; 2 * AHEAD];
     for r0 in (0..w.rows()).step_by(S::ROWS) {
         let rows = TileRows::new(w, r0, S::ROWS);
         // SAFETY: block b lies within every row, its groups within every activation row, and `unpack` writes all fields
@@ -161,8 +167,18 @@ pub(crate) unsafe fn gemv<S: Simd, T: TileFormat<S>, const N: usize>(
         unsafe {
             let mut acc: Acc<S, 1, N> = [[S::splat(0.0); N]];
             let mut macc = acc;
-            for b in 0..groups / T::GROUPS {
-                let (rows_b, columns) = (rows.block(b * T::BYTES), columns.from(b * T::GROUPS));
+            let blocks = groups / T::GROUPS;
+            if T::HEAD > 0 {
+                for b in 0..AHEAD.min(blocks) {
+                    T::stage(rows.block(b * T::BYTES), &mut heads[b]);
+                }
+            }
+            for b in 0..blocks {
+                if T::HEAD > 0 && b + AHEAD < blocks {
+                    T::stage(rows.block((b + AHEAD) * T::BYTES), &mut heads[(b + AHEAD) % heads.len()]);
+                }
+                let rows_b = Rows { head: &heads[b % heads.len()], ..rows.block(b * T::BYTES) };
+                let columns = columns.from(b * T::GROUPS);
                 // What is long and not in parts is a function: inlined for each N it is larger and slower.
                 let inlined = T::GROUPS == 1 || T::PARTS > 1;
                 if inlined {

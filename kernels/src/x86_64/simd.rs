@@ -72,6 +72,8 @@ pub(crate) trait Simd: Copy + 'static {
     unsafe fn table(bytes: &[u8; 16]) -> Self::I;
     /// One dword per row, unaligned.
     unsafe fn load(p: *const i32) -> Self::I;
+    /// One f16 per row, unaligned, widened.
+    unsafe fn load_f16s(p: *const u16) -> Self::F;
     /// 16 bytes from each of 4 or 2 pointers, one 128-bit lane each: `p(0), p(4), p(8), p(12)` plus `first`.
     unsafe fn load_lanes(p: impl Fn(usize) -> *const u8, first: usize) -> Self::I;
     unsafe fn and(a: Self::I, b: Self::I) -> Self::I;
@@ -83,6 +85,8 @@ pub(crate) trait Simd: Copy + 'static {
     /// `offset - a` in bytes where `bits & bit` is not 0, `offset + a` in others; `bit` has one bit in each byte, and the
     /// bytes of `a` are positive.
     unsafe fn negate_where(a: Self::I, bits: Self::I, bit: Self::I, offset: Self::I) -> Self::I;
+    /// 16 in byte `i` of each dword where bit `4j + i` of `bits` is 1, else 0; `j` is a constant after inlining.
+    unsafe fn fifth_bits(bits: Self::I, j: usize) -> Self::I;
     /// `n + 1` in bytes where `a > b`, signed, `n` in others.
     unsafe fn count_gt8(n: Self::I, a: Self::I, b: Self::I) -> Self::I;
     /// Shift counts are constants after inlining.
@@ -260,6 +264,24 @@ macro_rules! ymm {
                 unsafe { _mm256_loadu_si256(p.cast()) }
             }
             #[inline(always)]
+            unsafe fn load_f16s(p: *const u16) -> __m256 {
+                // SAFETY: as above, F16C too; the caller's 8 values.
+                unsafe { _mm256_cvtph_ps(_mm_loadu_si128(p.cast())) }
+            }
+            #[inline(always)]
+            unsafe fn fifth_bits(bits: __m256i, j: usize) -> __m256i {
+                // SAFETY: as above.
+                unsafe {
+                    // Byte j/2 of each dword to all its bytes, then one bit of its high nibble per byte, then that as 16.
+                    let high = if j % 2 == 0 { _mm256_slli_epi32::<4>(bits) } else { bits };
+                    let spread = Self::table(&[0, 0, 0, 0, 4, 4, 4, 4, 8, 8, 8, 8, 12, 12, 12, 12]);
+                    let bytes =
+                        _mm256_shuffle_epi8(high, _mm256_add_epi8(spread, _mm256_set1_epi8(j as i8 / 2)));
+                    let bit = _mm256_and_si256(bytes, _mm256_set1_epi32(0x8040_2010u32 as i32));
+                    _mm256_min_epu8(bit, _mm256_set1_epi8(16))
+                }
+            }
+            #[inline(always)]
             unsafe fn load_lanes(p: impl Fn(usize) -> *const u8, first: usize) -> __m256i {
                 // SAFETY: as above; the caller's 16 bytes at each pointer.
                 unsafe {
@@ -409,6 +431,29 @@ impl Simd for Avx512Vnni {
     unsafe fn load(p: *const i32) -> __m512i {
         // SAFETY: as above; the caller's 16 dwords.
         unsafe { _mm512_loadu_si512(p.cast()) }
+    }
+    #[inline(always)]
+    unsafe fn load_f16s(p: *const u16) -> __m512 {
+        // SAFETY: as above; the caller's 16 values.
+        unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(p.cast())) }
+    }
+    #[inline(always)]
+    unsafe fn fifth_bits(bits: __m512i, j: usize) -> __m512i {
+        // Entry n has 16 in byte i where n has bit i: `vpermd` looks at the low 4 bits of each dword only.
+        const SPREAD: [u32; 16] = {
+            let mut table = [0; 16];
+            let mut n = 0;
+            while n < 64 {
+                table[n / 4] |= ((n / 4 >> (n % 4) & 1) as u32) << (8 * (n % 4) + 4);
+                n += 1;
+            }
+            table
+        };
+        // SAFETY: as above; 16 dwords.
+        unsafe {
+            let nibble = Self::shr32(bits, 4 * j as i32);
+            _mm512_permutexvar_epi32(nibble, _mm512_loadu_si512(SPREAD.as_ptr().cast()))
+        }
     }
     #[inline(always)]
     unsafe fn load_lanes(p: impl Fn(usize) -> *const u8, first: usize) -> __m512i {

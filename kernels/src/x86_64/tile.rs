@@ -80,6 +80,17 @@ pub(crate) struct Rows<'a> {
     pub start: &'a [*const u8; MAX_ROWS],
     /// Bytes from there.
     pub offset: usize,
+    /// What [`TileFormat::stage`] took from the blocks.
+    pub head: *const Head,
+}
+
+/// The first `HEAD` bytes of the block of each row, see [`TileFormat::HEAD`].
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+pub(crate) struct Head([u64; MAX_ROWS]);
+
+impl Head {
+    pub(crate) const EMPTY: Head = Head([0; MAX_ROWS]);
 }
 
 impl Rows<'_> {
@@ -103,6 +114,33 @@ pub(crate) trait TileFormat<S: Simd>: 'static {
     /// so that loads and arithmetic overlap.
     const PARTS: usize = 1;
 
+    /// How many bytes at the beginning of each block (0, 2, 4 or 8) `scales` and `codes` take from [`Rows::head`].
+    ///
+    /// Scales are narrow and a row apart, so they are gathered through memory, and a vector load of bytes that were just
+    /// stored waits until the stores have left the store buffer. A GEMV therefore stages them some blocks ahead.
+    const HEAD: usize = 0;
+
+    /// Copies the heads of the blocks that begin at each of `rows` to `to`.
+    ///
+    /// # Safety
+    /// `HEAD` bytes are readable in each of `rows`.
+    #[inline(always)]
+    unsafe fn stage(rows: Rows<'_>, to: &mut Head) {
+        let to = to.0.as_mut_ptr();
+        for i in 0..S::ROWS {
+            let from = rows.at(i, 0);
+            // SAFETY: the caller's bytes; a head has 8 bytes for each row.
+            unsafe {
+                match Self::HEAD {
+                    2 => to.cast::<u16>().add(i).write(from.cast::<u16>().read_unaligned()),
+                    4 => to.cast::<u32>().add(i).write(from.cast::<u32>().read_unaligned()),
+                    8 => to.add(head_slot::<S>(i)).write(from.cast::<u64>().read_unaligned()),
+                    _ => {}
+                }
+            }
+        }
+    }
+
     /// Unpacks the scales (and sub-scales and mins) of the block that begins at each of `rows` into its `GROUPS` tiles.
     ///
     /// # Safety
@@ -123,6 +161,9 @@ pub(crate) trait TileFormat<S: Simd>: 'static {
     unsafe fn unpack(rows: Rows<'_>, tiles: *mut Tile<S>) {
         // SAFETY: the caller's.
         unsafe {
+            let mut head = Head::EMPTY;
+            Self::stage(rows, &mut head);
+            let rows = Rows { head: &head, ..rows };
             Self::scales(rows, tiles);
             for part in 0..Self::PARTS {
                 Self::codes(rows, part, tiles);
@@ -172,6 +213,45 @@ pub(crate) unsafe fn load_f16<S: Simd>(rows: Rows<'_>, offset: usize) -> S::F {
     }
     // SAFETY: a dword per row.
     unsafe { S::f16_to_f32(S::load(bits.as_ptr())) }
+}
+
+/// Where the 8 bytes of row `i` are in a head: so that the even and the odd dwords of two vectors are in the order of rows.
+const fn head_slot<S: Simd>(i: usize) -> usize {
+    i % 4 / 2 * (S::ROWS / 2) + i / 4 * 2 + i % 2
+}
+
+/// Heads of 2 bytes as f16, widened.
+///
+/// # Safety
+/// The tier's features; a format with `HEAD == 2` (in the next functions: 4, 8), staged.
+#[inline(always)]
+pub(crate) unsafe fn head_f16<S: Simd>(rows: Rows<'_>) -> S::F {
+    // SAFETY: the caller's.
+    unsafe { S::load_f16s(rows.head.cast()) }
+}
+
+/// Heads of 4 bytes.
+///
+/// # Safety
+/// As [`head_f16`].
+#[inline(always)]
+pub(crate) unsafe fn head_u32<S: Simd>(rows: Rows<'_>) -> S::I {
+    // SAFETY: the caller's.
+    unsafe { S::load(rows.head.cast()) }
+}
+
+/// The low and the high dwords of heads of 8 bytes.
+///
+/// # Safety
+/// As [`head_f16`].
+#[inline(always)]
+pub(crate) unsafe fn head_u64<S: Simd>(rows: Rows<'_>) -> (S::I, S::I) {
+    let head: *const i32 = rows.head.cast();
+    // SAFETY: the caller's.
+    unsafe {
+        let (a, b) = (S::load(head), S::load(head.add(S::ROWS)));
+        (S::even32(a, b), S::odd32(a, b))
+    }
 }
 
 /// A dword per row.

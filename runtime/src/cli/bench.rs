@@ -148,6 +148,8 @@ fn measure(
     n_gen: usize,
 ) -> Result<f64, CliError> {
     session.rewind(depth);
+    // A model with windows may have to decode the context again, which is not what is measured.
+    session.eval_with(&engine.team, &[], Want::Nothing, |_, _| {})?;
     let start = Instant::now();
     if n_prompt > 0 {
         let prompt: Vec<u32> = (0..n_prompt).map(&token).collect();

@@ -4,6 +4,7 @@ use super::CliError;
 use super::options::Verbosity;
 use crate::machine::Cpus;
 use kinglet_kernels::Tier;
+use kinglet_kernels::list::{self, Kernel, Operand};
 use serde_json::json;
 use std::io::Write;
 use std::time::Instant;
@@ -11,7 +12,8 @@ use std::time::Instant;
 /// Examples under `kinglet cpu --help`.
 pub const EXAMPLES: &str = "\
   kinglet cpu
-  kinglet cpu --json";
+  kinglet cpu --json
+  kinglet cpu --kernels --json | jq -r '.kernels[] | select(.runs).name'";
 
 /// Options of `kinglet cpu`.
 #[derive(Debug, Clone, clap::Args)]
@@ -19,6 +21,9 @@ pub struct Args {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+    /// List the kernels of every tier instead: operation, format, tier, register tile and layout
+    #[arg(long)]
+    pub kernels: bool,
 }
 
 /// Runs the verb.
@@ -27,6 +32,10 @@ pub struct Args {
 /// When `KINGLET_TIER` names a tier that cannot run, or the output cannot be written.
 pub fn run(args: &Args, _: Verbosity) -> Result<(), CliError> {
     let chosen = Tier::choose().map_err(CliError::usage)?;
+    if args.kernels {
+        let text = kernels(chosen, args.json)?;
+        return writeln!(std::io::stdout().lock(), "{text}").map_err(|e| CliError::output(&e));
+    }
     let features: Vec<(&str, bool)> = Tier::features();
     let tiers: Vec<(Tier, Option<String>)> =
         Tier::ALL.iter().map(|t| (*t, t.check().err().map(|e| e.to_string()))).collect();
@@ -84,6 +93,38 @@ pub fn run(args: &Args, _: Verbosity) -> Result<(), CliError> {
         lines.join("\n")
     };
     writeln!(std::io::stdout().lock(), "{text}").map_err(|e| CliError::output(&e))
+}
+
+/// The list of kernels. In JSON an entry for each kernel of each tier; `runs` are those that would run here.
+fn kernels(chosen: Tier, as_json: bool) -> Result<String, CliError> {
+    if !as_json {
+        // Those of the chosen tier: the others are for programs to read.
+        let line = |k: Kernel| {
+            let tile = k.tile.map_or(String::new(), |t| format!("{} x {}", t.rows, t.columns));
+            format!("{:<38} {tile:<8} {}", k.to_string(), k.layout())
+        };
+        return Ok(list::of(chosen).map(line).collect::<Vec<_>>().join("\n"));
+    }
+    let entry = |tier: Tier, k: Kernel| {
+        let (format, cache) = match k.operand {
+            Operand::Weights(format) => (Some(format.name()), None),
+            Operand::Cache(ty) => (None, Some(format!("{ty:?}").to_lowercase())),
+            Operand::Floats => (None, None),
+        };
+        json!({
+            "name": k.to_string(), "op": k.op.name(), "format": format, "cache": cache, "of_tier": tier.name(),
+            "tier": k.tier.name(), "tile": k.tile.map(|t| json!({"rows": t.rows, "columns": t.columns})),
+            "layout": k.layout(), "runs": tier == chosen,
+        })
+    };
+    let all = Tier::ALL.iter().flat_map(|tier| list::of(*tier).map(move |k| (*tier, k)));
+    let kernels: Vec<_> = all.map(|(tier, k)| entry(tier, k)).collect();
+    let tiers: Vec<_> = Tier::ALL
+        .iter()
+        .map(|t| json!({"tier": t.name(), "arch": t.arch(), "requires": t.requires(), "usable": t.check().is_ok()}))
+        .collect();
+    let all = json!({"chosen": chosen.name(), "tiers": tiers, "kernels": kernels});
+    serde_json::to_string_pretty(&all).map_err(CliError::failure)
 }
 
 /// Larger than the caches of most machines, small enough for a Pi.

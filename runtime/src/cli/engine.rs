@@ -122,7 +122,7 @@ fn needs(model: &Model<'_>, options: SessionOptions) -> Needs {
     let rows = options.batch.min(options.n_ctx) as u64;
     Needs {
         weights: model.bytes_per_token() as u64,
-        kv: cache_bytes(&model.spec, options.kv, options.n_ctx) as u64,
+        kv: cache_bytes(&model.spec, options.kv, options.n_ctx, options.batch) as u64,
         activations: memory::ACTIVATION_BYTES.saturating_mul(rows).saturating_mul(model.spec.widest() as u64),
     }
 }

@@ -8,7 +8,6 @@ use crate::gguf::{Array, Gguf, Kind, TensorInfo, Value};
 use crate::hub::megabytes;
 use crate::model::{Model, arch};
 use crate::tokenizer::Tokenizer;
-use kinglet_kernels::KvType;
 use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -94,8 +93,8 @@ pub fn unsupported(model: &Gguf) -> Vec<String> {
 /// How the model runs.
 fn decoder(model: &Model<'_>) -> Vec<(&'static str, String)> {
     let mut lines = model.spec.describe();
-    let positions = SessionOptions::for_model(model).n_ctx;
-    let cache = megabytes(cache_bytes(&model.spec, KvType::F16, positions) as u64);
+    let SessionOptions { n_ctx: positions, kv, batch } = SessionOptions::for_model(model);
+    let cache = megabytes(cache_bytes(&model.spec, kv, positions, batch) as u64);
     lines.push(("a token", format!("reads {} of weights", megabytes(model.bytes_per_token() as u64))));
     lines.push(("memory", format!("{cache} for keys and values of {positions} positions, in f16")));
     lines

@@ -2,7 +2,9 @@
 //! first written, and the states of convolutions.
 //!
 //! A page is one of the contract's absolute attention blocks, so nothing about attention depends on how much memory the
-//! cache has or in which chunks it was filled.
+//! cache has or in which chunks it was filled. A layer with a window has a ring of pages: as many as the window and one batch
+//! touch at any position, of which the oldest is written anew. What it held no later query sees; a session that goes back to
+//! where one would see it decodes again from the beginning ([`Cache::rewind`]).
 
 use super::DecodeError;
 use super::conv::ConvState;
@@ -57,13 +59,15 @@ struct Page {
 #[derive(Debug)]
 pub(super) struct HeadCache {
     layout: KvLayout,
+    /// At most [`Ring::slots`]; page `p` is in slot `p % slots`.
     pages: Vec<Page>,
+    slots: usize,
 }
 
 impl HeadCache {
-    /// Keys and values of page `page`, which has been written.
+    /// Keys and values of page `page`, which has been written and not been dropped.
     pub(super) fn page(&self, page: usize) -> (&[u8], &[u8]) {
-        let page = &self.pages[page];
+        let page = &self.pages[page % self.slots];
         (page.keys.get(), page.values.get())
     }
 
@@ -75,9 +79,41 @@ impl HeadCache {
         k: &[f32],
         v: &[f32],
     ) -> Result<(), DecodeError> {
-        let page = &mut self.pages[position / KV_PAGE];
+        let page = &mut self.pages[position / KV_PAGE % self.slots];
         let (keys, values) = (page.keys.get_mut(), page.values.get_mut());
         Ok(kernels.store_kv(self.layout, keys, values, position % KV_PAGE, k, v)?)
+    }
+}
+
+/// Which pages the heads of a layer keep.
+#[derive(Debug)]
+struct Ring {
+    /// How many keys a query sees.
+    window: Option<usize>,
+    /// Pages at most.
+    slots: usize,
+    /// The first page that has not been written over.
+    first: usize,
+}
+
+impl Ring {
+    /// For sessions of `n_ctx` positions that decode at most `batch` of them at once.
+    fn new(window: Option<usize>, n_ctx: usize, batch: usize) -> Ring {
+        let all = n_ctx.div_ceil(KV_PAGE).max(1);
+        // A batch and the window before its first query are a run of so many positions, which may begin at the end of a page.
+        let touched = |w: usize| w.saturating_add(batch.min(n_ctx)).saturating_sub(2) / KV_PAGE + 1;
+        Ring { window, slots: window.map_or(all, |w| all.min(touched(w).saturating_add(1))), first: 0 }
+    }
+
+    /// Whether a session may outgrow it.
+    fn drops(&self, n_ctx: usize) -> bool {
+        self.slots < n_ctx.div_ceil(KV_PAGE)
+    }
+
+    /// Whether it has all that a query at `position` sees.
+    fn sees(&self, position: usize) -> bool {
+        let first = self.window.map_or(0, |w| (position + 1).saturating_sub(w));
+        first / KV_PAGE >= self.first
     }
 }
 
@@ -86,6 +122,7 @@ impl HeadCache {
 pub(super) struct AttentionCache {
     pub(super) layout: KvLayout,
     pub(super) heads: Vec<HeadCache>,
+    ring: Ring,
 }
 
 /// The cache of one layer.
@@ -99,6 +136,7 @@ pub(super) enum LayerCache {
 #[derive(Debug)]
 pub(super) struct Cache {
     pub(super) layers: Vec<LayerCache>,
+    n_ctx: usize,
 }
 
 fn layout(a: &AttentionSpec, ty: KvType) -> KvLayout {
@@ -106,19 +144,21 @@ fn layout(a: &AttentionSpec, ty: KvType) -> KvLayout {
 }
 
 impl Cache {
-    pub(super) fn new(spec: &ModelSpec, ty: KvType) -> Cache {
+    /// For sessions of `n_ctx` positions that decode at most `batch` of them at once.
+    pub(super) fn new(spec: &ModelSpec, ty: KvType, n_ctx: usize, batch: usize) -> Cache {
         let layer = |mixer: &Mixer| match mixer {
             Mixer::Attention(a) => {
-                let layout = layout(a, ty);
-                let head = |_| HeadCache { layout, pages: Vec::new() };
-                LayerCache::Attention(AttentionCache { layout, heads: (0..a.n_kv_heads).map(head).collect() })
+                let (layout, ring) = (layout(a, ty), Ring::new(a.window, n_ctx, batch));
+                let head = |_| HeadCache { layout, pages: Vec::new(), slots: ring.slots };
+                let heads = (0..a.n_kv_heads).map(head).collect();
+                LayerCache::Attention(AttentionCache { layout, heads, ring })
             }
             Mixer::ShortConv(kernel) => LayerCache::Conv(ConvState::new(*kernel, spec.dim)),
         };
-        Cache { layers: spec.layers.iter().map(|l| layer(&l.mixer)).collect() }
+        Cache { layers: spec.layers.iter().map(|l| layer(&l.mixer)).collect(), n_ctx }
     }
 
-    /// Makes sure that positions `0..len` have pages.
+    /// Makes sure that positions `0..len` have pages, where they are kept.
     pub(super) fn reserve(&mut self, len: usize) -> Result<(), DecodeError> {
         let no_memory = || {
             let what = format!("no memory for the key-value cache at position {len}");
@@ -132,8 +172,9 @@ impl Cache {
                     continue;
                 }
             };
+            let wanted = len.div_ceil(KV_PAGE).min(cache.ring.slots);
             for head in &mut cache.heads {
-                while head.pages.len() < len.div_ceil(KV_PAGE) {
+                while head.pages.len() < wanted {
                     let keys = AlignedBytes::zeroed(cache.layout.key_page_bytes());
                     let values = AlignedBytes::zeroed(cache.layout.value_page_bytes());
                     let (keys, values) = (keys.ok_or_else(no_memory)?, values.ok_or_else(no_memory)?);
@@ -144,29 +185,99 @@ impl Cache {
         Ok(())
     }
 
-    /// Whether there are positions that it cannot go back to at once.
-    pub(super) fn forgets(&self) -> bool {
-        self.layers.iter().any(|l| matches!(l, LayerCache::Conv(_)))
+    /// Positions up to `end` are about to be written: the pages they take from older ones are no longer those.
+    pub(super) fn write_up_to(&mut self, end: usize) {
+        for layer in &mut self.layers {
+            if let LayerCache::Attention(AttentionCache { ring, .. }) = layer {
+                ring.first = ring.first.max(end.div_ceil(KV_PAGE).saturating_sub(ring.slots));
+            }
+        }
     }
 
-    /// Goes back to `position`, and returns from which position on tokens must be decoded again to be there.
-    pub(super) fn rewind(&mut self, position: usize) -> usize {
-        let states = self.layers.iter_mut().filter_map(|l| match l {
-            LayerCache::Attention(_) => None,
-            LayerCache::Conv(state) => Some(state.rewind(position)),
+    /// Whether there are positions that it cannot go back to at once.
+    pub(super) fn forgets(&self) -> bool {
+        self.layers.iter().any(|l| match l {
+            LayerCache::Attention(cache) => cache.ring.drops(self.n_ctx),
+            LayerCache::Conv(_) => true,
+        })
+    }
+
+    /// Where [`Cache::rewind`] to `position` would end.
+    pub(super) fn resumes_at(&self, position: usize) -> usize {
+        let layers = self.layers.iter().map(|l| match l {
+            LayerCache::Attention(cache) if cache.ring.sees(position) => position,
+            // The layer's keys need what the layers before it make of positions before the window, and so on.
+            LayerCache::Attention(_) => 0,
+            LayerCache::Conv(state) => state.resumes_at(position),
         });
-        states.min().unwrap_or(position)
+        layers.min().unwrap_or(position)
+    }
+
+    /// Goes back to `position` or, where something is missing there, to the last position before it that has everything. Returns
+    /// that position: from there on tokens must be decoded again.
+    pub(super) fn rewind(&mut self, position: usize) -> usize {
+        let position = self.resumes_at(position);
+        for layer in &mut self.layers {
+            match layer {
+                LayerCache::Attention(cache) if position == 0 => cache.ring.first = 0,
+                LayerCache::Attention(_) => {}
+                LayerCache::Conv(state) => state.rewind(position),
+            }
+        }
+        position
+    }
+
+    /// Bytes of keys and values, and of the states of convolutions, that are allocated.
+    pub(super) fn bytes(&self) -> usize {
+        let of = |layer: &LayerCache| match layer {
+            LayerCache::Attention(AttentionCache { layout, heads, .. }) => {
+                let pages: usize = heads.iter().map(|h| h.pages.len()).sum();
+                pages * (layout.key_page_bytes() + layout.value_page_bytes())
+            }
+            LayerCache::Conv(state) => state.allocated(),
+        };
+        self.layers.iter().map(of).sum()
     }
 }
 
-/// Bytes that the cache of `positions` positions takes.
-pub fn cache_bytes(spec: &ModelSpec, ty: KvType, positions: usize) -> usize {
-    let page = |mixer: &Mixer| match mixer {
+/// Positions of a layer whose queries see `window` keys that a full session keeps: whole pages.
+pub fn kept_positions(window: Option<usize>, n_ctx: usize, batch: usize) -> usize {
+    Ring::new(window, n_ctx, batch).slots * KV_PAGE
+}
+
+/// Bytes that the cache of a session of `n_ctx` positions takes when it is full, whose batches have at most `batch` tokens.
+pub fn cache_bytes(spec: &ModelSpec, ty: KvType, n_ctx: usize, batch: usize) -> usize {
+    let layer = |mixer: &Mixer| match mixer {
         Mixer::Attention(a) => {
-            let layout = layout(a, ty);
-            a.n_kv_heads * (layout.key_page_bytes() + layout.value_page_bytes())
+            let (layout, ring) = (layout(a, ty), Ring::new(a.window, n_ctx, batch));
+            ring.slots * a.n_kv_heads * (layout.key_page_bytes() + layout.value_page_bytes())
         }
-        Mixer::ShortConv(kernel) => ConvState::bytes(*kernel, spec.dim),
+        Mixer::ShortConv(kernel) => n_ctx.div_ceil(KV_PAGE) * ConvState::bytes(*kernel, spec.dim),
     };
-    positions.div_ceil(KV_PAGE) * spec.layers.iter().map(|l| page(&l.mixer)).sum::<usize>()
+    spec.layers.iter().map(|l| layer(&l.mixer)).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ring_holds_what_any_batch_sees() {
+        for (window, batch) in
+            [(1, 1), (2, 1), (512, 512), (512, 1), (513, 512), (600, 64), (4096, 512), (5, 9999)]
+        {
+            let ring = Ring::new(Some(window), 1 << 20, batch);
+            for position in (0..5000).chain(99_000..100_100) {
+                let first = (position + 1usize).saturating_sub(window) / KV_PAGE;
+                let last = (position + batch - 1) / KV_PAGE;
+                assert!(last - first < ring.slots, "window {window}, batch {batch}, at {position}");
+            }
+            // And no page more, where one more than the least is needed for some position.
+            assert!(ring.slots <= (window + batch - 2) / KV_PAGE + 2);
+        }
+        assert_eq!(Ring::new(None, 4096, 512).slots, 8);
+        assert_eq!(Ring::new(Some(usize::MAX), 4096, 512).slots, 8);
+        assert_eq!(Ring::new(Some(512), 4096, 512).slots, 3);
+        assert_eq!(Ring::new(Some(512), 700, 512).slots, 2);
+    }
 }

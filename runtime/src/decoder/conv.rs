@@ -41,8 +41,18 @@ impl ConvState {
         Some(())
     }
 
-    /// Goes back to `position` or, when its state was not kept, to the last one before it that was. Returns where it is.
-    pub(super) fn rewind(&mut self, position: usize) -> usize {
+    /// Bytes that are allocated.
+    pub(super) fn allocated(&self) -> usize {
+        (1 + self.kept.len()) * self.now.len() * size_of::<f32>()
+    }
+
+    /// The last position up to `position` whose state is known.
+    pub(super) fn resumes_at(&self, position: usize) -> usize {
+        if position < self.position { position / KEEP * KEEP } else { self.position }
+    }
+
+    /// Goes back to `position` or, when its state was not kept, to the last one before it that was.
+    pub(super) fn rewind(&mut self, position: usize) {
         if position < self.position {
             let state = position / KEEP;
             match self.kept.get(state) {
@@ -51,7 +61,6 @@ impl ConvState {
             }
             self.position = state * KEEP;
         }
-        self.position
     }
 
     /// Takes in the gated inputs `[n][dim]` of the next positions.

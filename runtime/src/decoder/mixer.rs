@@ -91,8 +91,16 @@ fn clamp(x: &mut [f32], limit: Option<f32>) {
     }
 }
 
-/// Queries, keys and values of multi-head latent attention, from `h`:
-/// `q = q_b · norm(q_a · h)`; `(k without its end, v) = kv_b · norm(kv_a · h)`; the end of every head's key is `k_rot · h`.
+/// Queries, keys and values of multi-head latent attention, from `h`.
+///
+/// The cache holds every head's keys and values, not the latent vector they come from, though that would be a twentieth of the bytes
+/// (MiniCPM3: 288 values a position instead of 6400). Attention over latent vectors multiplies queries by the transpose of `kv_b`:
+/// along the columns of a matrix whose blocks of codes and scales run along rows. That wants a kernel of another kind for every
+/// format, or `kv_b` a second time in memory, as floats, where the file is to be the only copy. Making keys and values anew from
+/// stored latent vectors costs a `kv_b` product for each position and token instead. And a prompt would be slower either way: scores
+/// over 288 values and results over 256 for every head, instead of 96 and 64.
+///
+/// `q = q_b · norm(q_a · h)`, or `q_b · h`; `(k without its end, v) = kv_b · norm(kv_a · h)`; the end of every head's key is `k_rot · h`.
 fn latent(
     ops: &Ops<'_>,
     spec: &ModelSpec,
@@ -101,20 +109,27 @@ fn latent(
     b: &mut forward::Buffers,
 ) {
     let (n, m) = (b.h.len() / spec.dim, &mut b.mixer);
-    let (q_rank, kv_rank) = (w.q_a_norm.width, w.kv_a_norm.width);
+    let q_rank = w.q_a.as_ref().map_or(0, |(_, norm)| norm.width);
+    let kv_rank = w.kv_a_norm.width;
     let (plain, n_rot) = (a.rope_start, a.head_dim - a.rope_start);
     m.q_latent.resize(n * q_rank, 0.0);
     m.kv_latent.resize(n * kv_rank, 0.0);
     m.k_rot.resize(n * n_rot, 0.0);
     m.kv.resize(n * a.n_heads * (plain + a.value_dim), 0.0);
 
-    let input = ops.input(&b.h, spec.dim, &[&w.q_a, &w.kv_a], &mut b.quantized);
-    let outputs = [(&w.q_a, &mut m.q_latent[..]), (&w.kv_a, &mut m.kv_latent), (&w.k_rot, &mut m.k_rot)];
-    ops.linear(outputs, input);
-    ops.norm_rows_in_place(spec, &w.q_a_norm, &mut m.q_latent);
+    // What is projected from `h` at once: queries or their latent vectors, and the other latent vectors.
+    let (q, from_h) = match &w.q_a {
+        Some((q_a, _)) => (q_a, &mut m.q_latent),
+        None => (&w.q_b, &mut m.q),
+    };
+    let input = ops.input(&b.h, spec.dim, &[q, &w.kv_a], &mut b.quantized);
+    ops.linear([(q, &mut from_h[..]), (&w.kv_a, &mut m.kv_latent), (&w.k_rot, &mut m.k_rot)], input);
     ops.norm_rows_in_place(spec, &w.kv_a_norm, &mut m.kv_latent);
-    let input = ops.input(&m.q_latent, q_rank, &[&w.q_b], &mut b.quantized);
-    ops.linear([(&w.q_b, &mut m.q)], input);
+    if let Some((_, norm)) = &w.q_a {
+        ops.norm_rows_in_place(spec, norm, &mut m.q_latent);
+        let input = ops.input(&m.q_latent, q_rank, &[&w.q_b], &mut b.quantized);
+        ops.linear([(&w.q_b, &mut m.q)], input);
+    }
     let input = ops.input(&m.kv_latent, kv_rank, &[&w.kv_b], &mut b.quantized);
     ops.linear([(&w.kv_b, &mut m.kv)], input);
 

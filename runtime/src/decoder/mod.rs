@@ -15,7 +15,7 @@ mod ops;
 mod rope;
 mod session;
 
-pub use cache::cache_bytes;
+pub use cache::{cache_bytes, kept_positions};
 pub use session::{Session, SessionOptions, Want};
 
 use std::fmt;

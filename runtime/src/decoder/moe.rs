@@ -63,8 +63,9 @@ pub(super) fn experts(
     ffn.up.resize(rows * f.dim, 0.0);
     let groups: Vec<&[Route]> = moe.routes.chunk_by(|a, b| a.expert == b.expert).collect();
 
-    let first = &w.experts[0];
-    let formats: Vec<_> = first.gate.iter().chain([&first.up]).collect();
+    // Experts that a file keeps apart may differ in format.
+    let used = || groups.iter().map(|g| &w.experts[g[0].expert]);
+    let formats: Vec<_> = used().flat_map(|e| e.gate.iter().chain([&e.up])).collect();
     let input = ops.input(&moe.x, dim, &formats, quantized);
     let (mut gates, mut ups) = (&mut ffn.gate[..], &mut ffn.up[..]);
     let (mut parts, mut start) = (Vec::new(), 0);
@@ -81,7 +82,8 @@ pub(super) fn experts(
     ops.linears(parts);
     ffn::activate(ops, f, true, rows, ffn);
 
-    let input = ops.input(&ffn.gate, f.dim, &[&first.down], quantized);
+    let formats: Vec<_> = used().map(|e| &e.down).collect();
+    let input = ops.input(&ffn.gate, f.dim, &formats, quantized);
     let (mut results, mut parts, mut start) = (&mut moe.y[..], Vec::new(), 0);
     for group in &groups {
         let y;

@@ -23,12 +23,14 @@ pub struct SessionOptions {
 impl SessionOptions {
     /// Positions when nobody says otherwise: never a function of the machine (law 1).
     pub const DEFAULT_CTX: usize = 4096;
+    /// Tokens of a batch when nobody says otherwise.
+    pub const DEFAULT_BATCH: usize = 512;
 
     /// The defaults for a model: f16 cache, batches of 512, as much context as the model has up to
     /// [`SessionOptions::DEFAULT_CTX`].
     pub fn for_model(model: &Model<'_>) -> SessionOptions {
         let n_ctx = model.spec.context_length.min(SessionOptions::DEFAULT_CTX);
-        SessionOptions { n_ctx, kv: KvType::F16, batch: 512 }
+        SessionOptions { n_ctx, kv: KvType::F16, batch: SessionOptions::DEFAULT_BATCH }
     }
 }
 
@@ -82,7 +84,7 @@ impl<'m> Session<'m> {
         }
         let ropes: Vec<Rope> = model.spec.ropes.iter().map(|r| Rope::new(r, options.n_ctx)).collect();
         let buffers = Buffers::new(ropes.len());
-        let cache = Cache::new(&model.spec, options.kv);
+        let cache = Cache::new(&model.spec, options.kv, options.n_ctx, options.batch);
         let (logits, tokens) = (Vec::new(), Vec::new());
         Ok(Session { model, kernels, options, cache, ropes, buffers, logits, position: 0, tokens })
     }
@@ -98,8 +100,25 @@ impl<'m> Session<'m> {
     }
 
     /// Forgets everything from `position` on.
+    ///
+    /// Logits afterwards are those of a session that never went further. Most models go back at once. Where sliding windows
+    /// have dropped keys that are needed there, or no state of a convolution was kept, the next [`Session::eval`] first decodes
+    /// again what lies between [`Session::resumes_at`] and `position`.
     pub fn rewind(&mut self, position: usize) {
         self.position = self.position.min(position);
+    }
+
+    /// From which position on tokens are decoded again after a [`Session::rewind`] to `position`: that position itself where
+    /// nothing has been lost, which is always so within a batch of the farthest position the session has been at; 0 where a sliding
+    /// window has left it behind.
+    pub fn resumes_at(&self, position: usize) -> usize {
+        let position = self.position.min(position);
+        self.cache.resumes_at(position)
+    }
+
+    /// Bytes of keys, values and convolution states that are allocated now; [`super::cache_bytes`] says how many they become.
+    pub fn cache_bytes(&self) -> usize {
+        self.cache.bytes()
     }
 
     /// Appends `tokens`, and returns the logits `[vocab_size]` after the last one.
@@ -171,6 +190,7 @@ impl<'m> Session<'m> {
         crate::trace::mark("first prompt token");
         let _eval = crate::trace::eval(tokens.len());
         let Session { model, cache, buffers, logits, position, .. } = self;
+        cache.write_up_to(*position + tokens.len());
         for (rope, table) in self.ropes.iter().zip(&mut buffers.ropes) {
             rope.fill(table, *position, tokens.len());
         }

@@ -83,7 +83,24 @@ impl ModelSpec {
             ("attention", list(&attention)),
             ("network", list(&ffn)),
             ("positions", self.positions()),
+            ("besides", self.besides()),
         ]
+    }
+
+    /// Multipliers and softcaps that most models do not have.
+    fn besides(&self) -> String {
+        let mut parts = Vec::new();
+        let mut times = |what: &str, by: f32| {
+            if by != 1.0 {
+                parts.push(format!("{what} times {by}"));
+            }
+        };
+        times("embeddings", self.embedding_scale);
+        times("what a half of a layer adds", self.layers.first().map_or(1.0, |l| l.residual_scale));
+        times("logits", self.logit_scale);
+        parts.extend(self.embedding_norm.then(|| "embeddings are normed".to_owned()));
+        parts.extend(self.logit_softcap.map(|c| format!("softcap {c} on logits")));
+        if parts.is_empty() { "nothing".to_owned() } else { parts.join(", ") }
     }
 
     fn positions(&self) -> String {

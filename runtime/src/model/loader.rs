@@ -222,10 +222,11 @@ impl<'a> Loader<'a, '_> {
         let (dim, LatentSpec { q_rank, kv_rank }) = (self.spec.dim, ranks);
         let n_rot = a.head_dim - a.rope_start;
         let kv_a = linear("attn_kv_a_mqa", kv_rank + n_rot, dim)?;
+        let q_a = |rank| Ok::<_, ModelError>((linear("attn_q_a", rank, dim)?, norm("attn_q_a_norm", rank)?));
+        let q_b = if q_rank.is_some() { "attn_q_b" } else { "attn_q" };
         Ok(LatentWeights {
-            q_a: linear("attn_q_a", q_rank, dim)?,
-            q_a_norm: norm("attn_q_a_norm", q_rank)?,
-            q_b: linear("attn_q_b", a.n_heads * a.head_dim, q_rank)?,
+            q_a: q_rank.map(q_a).transpose()?,
+            q_b: linear(q_b, a.n_heads * a.head_dim, q_rank.unwrap_or(dim))?,
             k_rot: kv_a.rows(kv_rank..kv_rank + n_rot),
             kv_a: kv_a.rows(0..kv_rank),
             kv_a_norm: norm("attn_kv_a_norm", kv_rank)?,
@@ -273,19 +274,33 @@ impl<'a> Loader<'a, '_> {
     }
 
     fn experts(&self, blk: &str, f: &FfnSpec, e: &ExpertsSpec) -> Result<ExpertsWeights<'a>, ModelError> {
-        let dim = self.spec.dim;
+        let (dim, n) = (self.spec.dim, e.n);
+        // One tensor holds a matrix of `[rows][cols]` for each expert; the first files had a tensor for each.
+        let each = |part: &str| (0..n).any(|i| self.has(&format!("{blk}{part}.{i}.weight")));
         let all = |part: &str, rows: usize, cols: usize| {
-            let weight = self.matrix(&format!("{blk}{part}_exps.weight"), &[cols, rows, e.n])?;
-            let expert = move |i: usize| Linear {
-                weight: weight.slice_rows(i * rows..(i + 1) * rows),
-                scale: None,
-                bias: None,
-            };
-            Ok::<_, ModelError>(expert)
+            if each(part) {
+                return (0..n).map(|i| self.linear(&format!("{blk}{part}.{i}"), rows, cols)).collect();
+            }
+            let weight = self.matrix(&format!("{blk}{part}_exps.weight"), &[cols, rows, n])?;
+            let expert = |i: usize| weight.slice_rows(i * rows..(i + 1) * rows);
+            Ok::<Vec<_>, ModelError>(
+                (0..n).map(|i| Linear { weight: expert(i), scale: None, bias: None }).collect(),
+            )
         };
-        let (gate, up) = (all("ffn_gate", f.dim, dim)?, all("ffn_up", f.dim, dim)?);
+        let fused = format!("{blk}ffn_gate_up_exps.weight");
+        let gate = format!("{blk}ffn_gate_exps.weight");
+        let (gate, up) = if self.has(&fused) {
+            let both = all("ffn_gate_up", 2 * f.dim, dim)?;
+            both.iter().map(|b| (b.rows(0..f.dim), b.rows(f.dim..2 * f.dim))).unzip()
+        } else if self.has(&gate) || each("ffn_gate") {
+            (all("ffn_gate", f.dim, dim)?, all("ffn_up", f.dim, dim)?)
+        } else {
+            let what = format!("tensor `{gate}` is missing, and `{fused}` is not there instead");
+            return Err(ModelError::new(self.gguf.file(), what));
+        };
         let down = all("ffn_down", dim, f.dim)?;
-        let expert = |i| DenseWeights { gate: Some(gate(i)), up: up(i), sub_norm: None, down: down(i) };
+        let networks = gate.into_iter().zip(up).zip(down);
+        let expert = |((gate, up), down)| DenseWeights { gate: Some(gate), up, sub_norm: None, down };
         let shared = |width| {
             let gate = format!("{blk}ffn_gate_inp_shexp");
             // A single output: the file may have it as a vector.
@@ -297,7 +312,7 @@ impl<'a> Loader<'a, '_> {
         };
         Ok(ExpertsWeights {
             router: self.linear(&format!("{blk}ffn_gate_inp"), e.n, dim)?,
-            experts: (0..e.n).map(expert).collect(),
+            experts: networks.map(expert).collect(),
             shared: e.shared.map(shared).transpose()?,
         })
     }

@@ -75,12 +75,14 @@ impl Meta<'_> {
         }
     }
 
-    /// What the file says; for YaRN times `0.1 ln(factor) + 1`; for a LongRoPE that says nothing what the original computes.
+    /// What the file says; for YaRN times `0.1 ln(factor) + 1`, over `0.1 m ln(factor) + 1` where there is a `yarn_log_multiplier`
+    /// of `m`; for a LongRoPE that says nothing what the original computes.
     fn rope_attention_factor(&self, scaling: &RopeScaling, factors: &RopeFactors) -> Result<f64, ModelError> {
         let said = self.opt_positive("rope.scaling.attn_factor")?.map(f64::from);
         if let RopeScaling::Yarn { factor, .. } = scaling {
-            let sharpen = if *factor > 1.0 { 0.1 * libm::log(*factor) + 1.0 } else { 1.0 };
-            return Ok(sharpen * said.unwrap_or(1.0));
+            let sharpen = |m: f64| if *factor > 1.0 { 0.1 * m * libm::log(*factor) + 1.0 } else { 1.0 };
+            let m = self.opt_float("rope.scaling.yarn_log_multiplier")?.map_or(0.0, f64::from);
+            return Ok(sharpen(1.0) / sharpen(m) * said.unwrap_or(1.0));
         }
         match factors {
             RopeFactors::ByContext { original_context, .. } if said.is_none() => {

@@ -135,8 +135,8 @@ pub struct AttentionSpec {
 /// each key, which all heads share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LatentSpec {
-    /// Width of the vector that queries are projected from.
-    pub q_rank: usize,
+    /// Width of the vector that queries are projected from; `None` where they are projected from the layer's input.
+    pub q_rank: Option<usize>,
     /// Width of the vector that keys and values are projected from.
     pub kv_rank: usize,
 }

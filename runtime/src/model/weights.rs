@@ -101,11 +101,9 @@ pub struct DirectWeights<'a> {
 /// The tensors of multi-head latent attention, whose heads have `n_rot` rotated values after the others.
 #[derive(Debug, Clone)]
 pub struct LatentWeights<'a> {
-    /// `[q_rank][dim]`.
-    pub q_a: Linear<'a>,
-    /// `[q_rank]`.
-    pub q_a_norm: NormWeights<'a>,
-    /// `[n_heads * head_dim][q_rank]`.
+    /// `[q_rank][dim]` and the norm of what it gives, where queries have a latent vector.
+    pub q_a: Option<(Linear<'a>, NormWeights<'a>)>,
+    /// `[n_heads * head_dim][q_rank]`; without a latent vector `[n_heads * head_dim][dim]`.
     pub q_b: Linear<'a>,
     /// `[kv_rank][dim]`.
     pub kv_a: Linear<'a>,

@@ -90,8 +90,12 @@ impl Builder {
     /// Makes Q8_0 of the F32 matrices whose rows allow it, but for every third, so that both kinds meet.
     pub fn quantize(&mut self) -> &mut Self {
         let float = |b: &[u8]| f32::from_le_bytes(b.try_into().unwrap());
-        let matrix =
-            |t: &&mut Tensor| t.shape.len() > 1 && t.shape[0].is_multiple_of(32) && !t.name.contains("norm");
+        let matrix = |t: &&mut Tensor| {
+            t.format == Format::F32
+                && t.shape.len() > 1
+                && t.shape[0].is_multiple_of(32)
+                && !t.name.contains("norm")
+        };
         for (_, t) in self.tensors.iter_mut().filter(matrix).enumerate().filter(|(i, _)| i % 3 != 0) {
             let values: Vec<f32> = t.data.chunks(4).map(float).collect();
             t.data.clear();
@@ -102,6 +106,30 @@ impl Builder {
             }
             t.format = Format::Q8_0;
         }
+        self
+    }
+
+    /// Makes NaN of everything in the matrices of one of `n` experts.
+    pub fn poison_expert(&mut self, layer: usize, expert: usize, n: usize) -> &mut Self {
+        let mut found = 0;
+        for part in ["gate", "up", "down", "gate_up"] {
+            let (all, each) = (
+                format!("blk.{layer}.ffn_{part}_exps.weight"),
+                format!("blk.{layer}.ffn_{part}.{expert}.weight"),
+            );
+            for t in &mut self.tensors {
+                // Bytes of ones are NaN in every float, also that of a scale.
+                if t.name == all {
+                    let size = t.data.len() / n;
+                    t.data[expert * size..(expert + 1) * size].fill(0xff);
+                    found += 1;
+                } else if t.name == each {
+                    t.data.fill(0xff);
+                    found += 1;
+                }
+            }
+        }
+        assert!(found == 2 || found == 3, "{found} matrices of expert {expert} of layer {layer}");
         self
     }
 
@@ -236,12 +264,19 @@ impl Builder {
     }
 }
 
-/// The small models of every family in `reference/fixtures`, in order.
-pub fn families() -> Vec<PathBuf> {
+/// The models in `reference/fixtures`, in order.
+pub fn fixtures() -> Vec<PathBuf> {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../reference/fixtures");
     let mut folders: Vec<PathBuf> = std::fs::read_dir(root).unwrap().map(|e| e.unwrap().path()).collect();
-    folders.retain(|f| f.file_name().unwrap().to_str().unwrap().starts_with("tiny-"));
+    folders.retain(|f| f.join("model.gguf").exists());
     folders.sort();
+    folders
+}
+
+/// The small models of every family among them.
+pub fn families() -> Vec<PathBuf> {
+    let mut folders = fixtures();
+    folders.retain(|f| f.file_name().unwrap().to_str().unwrap().starts_with("tiny-"));
     assert!(folders.len() >= 30, "{folders:?}");
     folders
 }

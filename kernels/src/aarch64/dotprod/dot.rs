@@ -27,6 +27,7 @@ impl Dot for DotProd {
     const PANEL_TILES: usize = PANEL_TILES;
     const GEMM_FROM: usize = 3;
     const COLUMNS: usize = 4;
+    const TILES: usize = 2;
 
     fn bias(codes: Codes, low: i32, high: i32) -> [i32; 2] {
         bias(codes, low, high)
@@ -175,7 +176,7 @@ pub(crate) unsafe fn blocks32<F: TileFormat>(
     if F::CODES32.is_none() || x.k() == 0 {
         return 0;
     }
-    let row = |r: usize| w.data().as_ptr().wrapping_add(r * w.row_bytes());
+    let row = |r: usize| w.data().as_ptr().wrapping_add(r * w.stride());
     let mut r0 = 0;
     // 4 rows or less are left to the general loop.
     while w.rows() - r0 > MR {

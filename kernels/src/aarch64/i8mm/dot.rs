@@ -33,6 +33,7 @@ impl Dot for I8mm {
     const PANEL_TILES: usize = PANEL_TILES;
     const GEMM_FROM: usize = 3;
     const COLUMNS: usize = 4;
+    const TILES: usize = 2;
     const LEAST: usize = 2;
 
     fn bias(codes: Codes, low: i32, high: i32) -> [i32; 2] {

@@ -34,6 +34,8 @@ pub(crate) trait Dot {
     const GEMM_FROM: usize;
     /// Columns per pass over the panel: at most 8.
     const COLUMNS: usize;
+    /// Rows of tiles that a pass multiplies at once.
+    const TILES: usize;
     /// Fewer columns than this take columns before them along; below [`Dot::GEMM_FROM`].
     const LEAST: usize = 1;
 
@@ -95,6 +97,7 @@ impl Dot for Neon {
     /// By counted instructions, it costs as much as it saves at 4 columns.
     const GEMM_FROM: usize = 3;
     const COLUMNS: usize = 8;
+    const TILES: usize = 1;
 
     fn bias(codes: Codes, low: i32, high: i32) -> [i32; 2] {
         [codes.bias(low + high); 2]

@@ -18,6 +18,7 @@ pub(super) mod quantize;
 mod ternary;
 pub(super) mod tile;
 
+use crate::list;
 use crate::table::{Matmul, Table};
 use crate::{Format, Tier};
 use dot::Dot;
@@ -33,7 +34,9 @@ pub(crate) static TABLE: Table = Table {
 /// The kernels of an aarch64 tier, with its dot product.
 pub(super) fn matmul<D: Dot>(format: Format) -> Option<Matmul> {
     const fn of<D: Dot, F: TileFormat>() -> Option<Matmul> {
-        Some(Matmul { run: matmul::matmul::<D, F>, scratch: matmul::scratch_bytes::<D> })
+        let (gemv, gemm) =
+            (list::tile(tile::MR, D::GEMM_FROM - 1), list::tile(D::TILES * tile::MR, D::COLUMNS));
+        Some(Matmul { run: matmul::matmul::<D, F>, scratch: matmul::scratch_bytes::<D>, gemv, gemm })
     }
     match format {
         Format::Q4_0 => of::<D, formats::Q4_0>(),

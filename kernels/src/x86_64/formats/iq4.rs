@@ -2,7 +2,7 @@
 
 use super::super::simd::Simd;
 use super::super::tile::{
-    I8, Rows, Tile, TileFormat, U5Minus16, load_f16, nibbles, signed, split_f16, transpose16,
+    I8, Rows, Tile, TileFormat, U5Minus16, head_f16, nibbles, signed, split_f16, transpose16,
 };
 use crate::format::iq4_nl::CODEBOOK;
 use crate::format::mxfp4;
@@ -46,10 +46,11 @@ impl<S: Simd> TileFormat<S> for IQ4_NL {
     type Codes = I8;
     const BYTES: usize = 18;
     const GROUPS: usize = 1;
+    const HEAD: usize = 2;
     #[inline(always)]
     unsafe fn scales(rows: Rows<'_>, tiles: *mut Tile<S>) {
         // SAFETY: the caller's tile; a block is 18 bytes (here and below).
-        unsafe { (*tiles).d = load_f16::<S>(rows, 0) }
+        unsafe { (*tiles).d = head_f16::<S>(rows) }
     }
     #[inline(always)]
     unsafe fn codes(rows: Rows<'_>, _: usize, tiles: *mut Tile<S>) {

@@ -39,9 +39,11 @@ impl Base {
             Some(kv) => kv,
             None => meta.per_layer("attention.head_count_kv", Some(&heads))?,
         };
-        // Networks without a gate were always four times as wide as the stream before a key could say otherwise.
-        let four = vec![4 * dim; heads.len()];
-        let ffn_dims = meta.per_layer("feed_forward_length", (!self.gated).then_some(&four[..]))?;
+        // Networks without a gate were always four times as wide as the stream before a key could say otherwise. A file whose
+        // networks are all experts needs no key.
+        let all_experts = |i| meta.has_tensor(&format!("blk.{i}.ffn_gate_inp.weight"));
+        let default = (!self.gated || (0..heads.len()).all(all_experts)).then(|| vec![4 * dim; heads.len()]);
+        let ffn_dims = meta.per_layer("feed_forward_length", default.as_deref())?;
         let head_dim = match meta.opt_size("attention.key_length")? {
             Some(n) => n,
             None => dim / heads[0],
@@ -160,7 +162,7 @@ impl ModelSpec {
         }
     }
 
-    /// The multipliers of Granite and MiniCPM; `logit_scale` divides.
+    /// The multipliers of Granite and MiniCPM, where 0 is none; `logit_scale` divides.
     pub(super) fn multipliers(
         &mut self,
         meta: &Meta<'_>,
@@ -168,9 +170,16 @@ impl ModelSpec {
         residual: f32,
         logit: f32,
     ) -> Result<(), ModelError> {
-        self.embedding_scale = meta.opt_positive("embedding_scale")?.unwrap_or(embedding);
-        self.logit_scale = 1.0 / meta.opt_positive("logit_scale")?.unwrap_or(logit);
-        let residual = meta.opt_positive("residual_scale")?.unwrap_or(residual);
+        let said = |key: &str, default: f32| -> Result<f32, ModelError> {
+            match meta.opt_float(key)? {
+                None => Ok(default),
+                Some(0.0) => Ok(1.0),
+                Some(_) => Ok(meta.opt_positive(key)?.unwrap_or(default)),
+            }
+        };
+        self.embedding_scale = said("embedding_scale", embedding)?;
+        self.logit_scale = 1.0 / said("logit_scale", logit)?;
+        let residual = said("residual_scale", residual)?;
         self.layers.iter_mut().for_each(|l| l.residual_scale = residual);
         Ok(())
     }
@@ -197,11 +206,13 @@ impl ModelSpec {
         };
         for (i, layer) in self.layers.iter_mut().enumerate() {
             let rows = |part: &str| meta.dimension(&format!("blk.{i}.{part}.weight"), 1);
-            if rows("ffn_gate_inp").is_none() && rows("ffn_up_exps").is_none() {
+            let columns = |part: &str| meta.dimension(&format!("blk.{i}.{part}.weight"), 0);
+            let found = columns("ffn_down_exps").or(columns("ffn_down.0"));
+            if rows("ffn_gate_inp").is_none() && found.is_none() {
                 continue;
             }
             // The widths have keys in some files only.
-            layer.ffn.dim = width.or(rows("ffn_up_exps")).unwrap_or(layer.ffn.dim);
+            layer.ffn.dim = width.or(found).unwrap_or(layer.ffn.dim);
             let shared = said_shared.or(rows("ffn_up_shexp"));
             layer.ffn.experts = Some(ExpertsSpec { n, used, renormalize, scale, shared });
         }

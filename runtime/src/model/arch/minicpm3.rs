@@ -6,7 +6,9 @@ use super::{Base, LatentSpec, Meta, ModelError, ModelSpec, RopeStyle, minicpm};
 pub(super) fn spec(meta: &Meta<'_>) -> Result<ModelSpec, ModelError> {
     let mut spec = Base::llama(RopeStyle::HalfSplit).read(meta)?;
     minicpm::multipliers(&mut spec, meta)?;
-    let q_rank = meta.size("attention.q_lora_rank")?;
+    // Queries need no latent vector.
+    let direct = meta.has_tensor("blk.0.attn_q.weight");
+    let q_rank = meta.opt_size("attention.q_lora_rank")?.filter(|_| !direct);
     let kv_rank = meta.size("attention.kv_lora_rank")?;
     let n_rot = spec.ropes[0].n_rot;
     let said = meta.opt_size("attention.value_length")?;

@@ -49,6 +49,7 @@ use super::spec::{
     Activation, AttentionSpec, ExpertsSpec, FfnSpec, LatentSpec, LayerSpec, Mixer, ModelSpec, Norm, QkNorm,
     Residual, RopeScaling, RopeStyle,
 };
+use crate::decoder::{SessionOptions, kept_positions};
 use base::Base;
 
 /// How an architecture is read.
@@ -73,26 +74,37 @@ pub struct Example {
     pub name: &'static str,
     /// Millions of parameters.
     pub parameters: f64,
-    /// Values that one position takes in the key-value cache, over all layers and heads.
+    /// Values that one position takes in the key-value cache, over all heads of the layers that see all keys.
     pub cached: usize,
+    /// The same of the layers that have a window, and how many keys that shows.
+    pub windowed: (usize, usize),
 }
 
 impl Example {
-    /// Bytes of the weights as `Q4_K_M`, which is about 4.85 bits a weight, and of `positions` positions in an f16 cache.
+    /// Bytes of the weights as `Q4_K_M`, which is about 4.85 bits a weight, and of `positions` positions in an f16 cache, with
+    /// batches of the default size.
     pub fn bytes(&self, positions: usize) -> (f64, f64) {
-        (self.parameters * 1e6 * 4.85 / 8.0, (2 * self.cached * positions) as f64)
+        let (values, window) = self.windowed;
+        let kept = kept_positions(Some(window), positions, SessionOptions::DEFAULT_BATCH).min(positions);
+        (self.parameters * 1e6 * 4.85 / 8.0, (2 * (self.cached * positions + values * kept)) as f64)
     }
 }
 
 macro_rules! registry {
-    ($($name:ident, $models:expr, $quirks:expr, ($example:expr, $parameters:expr, $cached:expr);)*) => {
+    ($($name:ident, $models:expr, $quirks:expr,
+        ($example:expr, $parameters:expr, $cached:expr $(, window $window:literal: $windowed:expr)?);)*) => {
         /// Every architecture that runs.
         pub const REGISTRY: &[Architecture] = &[
             $(Architecture {
                 name: stringify!($name),
                 models: $models,
                 quirks: $quirks,
-                example: Example { name: $example, parameters: $parameters, cached: $cached },
+                example: Example {
+                    name: $example,
+                    parameters: $parameters,
+                    cached: $cached,
+                    windowed: [$(($windowed, $window),)? (0, 0)][0],
+                },
                 spec: $name::spec,
             },)*
         ];
@@ -100,13 +112,13 @@ macro_rules! registry {
 }
 
 registry! {
-    bitnet, "BitNet b1.58 (1bitLLM)", "norms before the output projection and before `down`; activations are not quantized to 8 bits per row", ("bitnet_b1_58-3B", 3320.0, 26 * 32 * (100 + 100));
+    bitnet, "BitNet b1.58 (1bitLLM; 2B4T as `bitnet` with `hidden_act`)", "norms before the output projection and before `down`; activations are not quantized to 8 bits per row", ("bitnet_b1_58-3B", 3320.0, 26 * 32 * (100 + 100));
     bloom, "BLOOM", "ALiBi, normed embedding, LayerNorm, GELU (tanh), biases", ("BLOOM 560M", 559.0, 24 * 16 * (64 + 64));
     dclm, "DCLM-1B, DCLM-7B", "LayerNorm without bias, also over all heads' queries and keys together", ("DCLM-7B", 6890.0, 32 * 32 * (128 + 128));
     falcon, "Falcon 7B, 11B, 40B", "parallel halves with one norm or two, LayerNorm, GELU (erf)", ("Falcon 7B", 7217.0, 32 * (64 + 64));
     gemma, "Gemma 1", "embeddings scaled by sqrt(dim), GELU gate", ("Gemma 2B", 2506.0, 18 * (256 + 256));
-    gemma2, "Gemma 2 (2B, 9B, 27B)", "norms before and after each half, softcaps, a window on every other layer", ("Gemma 2 9B", 9241.0, 42 * 8 * (256 + 256));
-    gemma3, "Gemma 3 (text)", "as Gemma 2 without softcaps; normed queries and keys, a window and a rotary base of its own on five of six layers", ("Gemma 3 4B", 3880.0, 34 * 4 * (256 + 256));
+    gemma2, "Gemma 2 (2B, 9B, 27B)", "norms before and after each half, softcaps, a window on every other layer", ("Gemma 2 9B", 9241.0, 21 * 8 * (256 + 256), window 4096: 21 * 8 * (256 + 256));
+    gemma3, "Gemma 3 (text)", "as Gemma 2 without softcaps; normed queries and keys, a window and a rotary base of its own on five of six layers", ("Gemma 3 4B", 3880.0, 5 * 4 * (256 + 256), window 1024: 29 * 4 * (256 + 256));
     gpt2, "GPT-2, Cerebras-GPT, LaMini-GPT", "learned positions, LayerNorm, GELU, biases", ("Cerebras-GPT 1.3B", 1316.0, 24 * 16 * (128 + 128));
     gptneox, "Pythia, GPT-NeoX, Dolly, RedPajama", "parallel or serial halves, part of each head rotated, LayerNorm, GELU (erf), biases", ("Pythia 2.8B", 2775.0, 32 * 32 * (80 + 80));
     granite, "Granite 3", "multipliers of embedding, scores, residual and logits", ("Granite 3.1 2B", 2534.0, 40 * 8 * (64 + 64));

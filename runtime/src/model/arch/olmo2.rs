@@ -15,6 +15,7 @@ pub(super) fn spec(meta: &Meta<'_>) -> Result<ModelSpec, ModelError> {
     spec.windows(meta, PERIOD, None)?;
     let mut local = spec.ropes[0].clone();
     (local.scaling, local.attention_factor) = (RopeScaling::None, 1.0);
+    local.theta = meta.opt_positive("rope.freq_base_swa")?.map_or(local.theta, f64::from);
     spec.ropes.push(local);
     for a in spec.attentions_mut().filter(|a| a.window.is_some()) {
         a.rope = a.rope.map(|_| 1);
