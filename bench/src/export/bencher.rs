@@ -40,10 +40,10 @@ pub(super) fn import(value: &Value) -> Result<Recording, String> {
             let value = number(figure, "value").ok_or_else(|| format!("{name}: {measure} has no value"))?;
             // Of measures that are not ours only `throughput` is known, and larger is better there: it is left out.
             let Some((_, unit)) = MEASURES.iter().find(|m| m.0 == measure) else { continue };
-            // Its bounds are what is known of the spread.
+            // Its bounds are what is known of the spread: samples with this median and these quartiles.
             let bounds = (number(figure, "lower_value"), number(figure, "upper_value"));
             let samples = match bounds {
-                (Some(low), Some(high)) => vec![low, value, high],
+                (Some(low), Some(high)) => vec![low, low, value, high, high],
                 _ => vec![value],
             };
             let name = name.split_whitespace().collect::<Vec<_>>().join("_");
