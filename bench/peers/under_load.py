@@ -3,7 +3,7 @@
 
     cargo build --release -p kinglet
     bench/peers/under_load.py --kinglet target/release/kinglet model.gguf
-    peers/bin/python bench/peers/under_load.py --llama ... model.gguf       # llama.cpp too (compare.py says how to make `peers`)
+    VENV/bin/python bench/peers/under_load.py --llama ... model.gguf    # llama.cpp too; `kinglet-bench peers` makes ~/.cache/kinglet-bench/llama-native
 
 Everything is confined to as many CPUs as there are decode threads. Quiet and busy runs take turns, figures are medians, the
 share is the median of the shares of neighbours. Close everything else first: the quiet runs must be quiet.
@@ -17,16 +17,17 @@ SPIN = "while True: pass"
 
 def measure(args, model, engine):
     if engine == "llama.cpp":
-        command = [sys.executable, os.path.join(HERE, "compare.py"), "--worker", "speed", "--file", model]
-        command += ["-t", str(args.threads), "-p", "8", "-n", str(args.generate)]
+        command = [sys.executable, os.path.join(HERE, "llama.py"), model, str(args.threads), str(max(512, args.generate))]
+        requests = f"tg 4 0\ntg {args.generate} 0\n"
     else:
         command = [args.kinglet, "bench", model, "--json", "-p", "0", "-n", str(args.generate), "-r", "1"]
         command += ["-t", str(args.threads)]
-    done = subprocess.run(command, capture_output=True, text=True)
+        requests = ""
+    done = subprocess.run(command, input=requests, capture_output=True, text=True)
     if done.returncode:
         sys.exit(f"{' '.join(command)}\n{done.stderr}")
     if engine == "llama.cpp":
-        return json.loads(done.stdout.splitlines()[-1])["tg"]
+        return args.generate / float(done.stdout.splitlines()[-1])
     return json.loads(done.stdout)[0]["avg_ts"]
 
 

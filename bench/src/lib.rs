@@ -1,4 +1,43 @@
-//! Benchmarks of kinglet, and what several of them need.
+//! Benchmarks of kinglet and of others: what is measured, how it is recorded, and when two programs differ.
+//!
+//! The program is `kinglet-bench`; this library is for engine authors who bring a suite of their own ([`suite`]) and for
+//! reports ([`record`]). `bench/README.md` explains both.
+
+pub mod baseline;
+pub mod calibrate;
+pub mod checksum;
+pub mod cli;
+pub mod client;
+pub mod clock;
+pub mod commands;
+pub mod compare;
+pub mod comparison;
+pub mod counts;
+pub mod exit;
+pub mod export;
+pub mod files;
+pub mod fingerprint;
+pub mod history;
+pub mod judge;
+pub mod pair;
+pub mod peers;
+pub mod pin;
+pub mod print;
+pub mod protocol;
+pub mod random;
+pub mod record;
+pub mod recorder;
+pub mod report;
+pub mod roof;
+pub mod samples;
+pub mod source;
+pub mod stats;
+pub mod stop;
+pub mod suite;
+pub mod suites;
+pub mod taint;
+pub mod tools;
+pub mod worker;
 
 use kinglet_kernels::Format;
 

@@ -169,8 +169,8 @@ pub(crate) unsafe fn gemv<S: Simd, T: TileFormat<S>, const N: usize>(
             let mut macc = acc;
             let blocks = groups / T::GROUPS;
             if T::HEAD > 0 {
-                for b in 0..AHEAD.min(blocks) {
-                    T::stage(rows.block(b * T::BYTES), &mut heads[b]);
+                for (b, head) in heads[..AHEAD.min(blocks)].iter_mut().enumerate() {
+                    T::stage(rows.block(b * T::BYTES), head);
                 }
             }
             for b in 0..blocks {

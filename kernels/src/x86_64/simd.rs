@@ -444,7 +444,7 @@ impl Simd for Avx512Vnni {
             let mut table = [0; 16];
             let mut n = 0;
             while n < 64 {
-                table[n / 4] |= ((n / 4 >> (n % 4) & 1) as u32) << (8 * (n % 4) + 4);
+                table[n / 4] |= (((n / 4) >> (n % 4) & 1) as u32) << (8 * (n % 4) + 4);
                 n += 1;
             }
             table

@@ -1,0 +1,268 @@
+//! The plots of the page: roofline, tiers, distribution of samples, history, intervals of a comparison.
+
+use super::rows::{change, figure, short, spread};
+use super::svg::{Scale, Svg};
+use crate::comparison::{Comparison, Verdict};
+use crate::record::{Layer, Name, Recording, Unit};
+use std::collections::BTreeMap;
+
+const WIDTH: f64 = 860.0;
+/// Benchmarks in the plots that have a line for each.
+const LINES: usize = 40;
+
+/// The class of a tier: a colour of the page's style.
+pub(super) fn tier_class(tier: &str) -> String {
+    let known = ["scalar", "avx2", "avx_vnni", "avx512_vnni", "neon", "dotprod", "i8mm"];
+    let at = known.iter().position(|t| *t == tier).map_or(7, |at| if at > 3 { at - 3 } else { at });
+    format!("c{at}")
+}
+
+fn tier(name: &str) -> &str {
+    Name::parse(name).map_or("", |n| n.tier)
+}
+
+/// Multiply-adds per second over multiply-adds per byte, below the roofs. `None` without kernels or roofs.
+pub(super) fn roofline(r: &Recording) -> Option<String> {
+    let roof = &r.header.roof;
+    let points: Vec<(f64, f64, &str, bool)> = r
+        .benchmarks
+        .iter()
+        .filter(|b| b.spec.layer == Layer::Kernel && b.spec.work.bytes > 0)
+        .filter_map(|b| {
+            let rate = b.per_second(|w| w.multiply_adds)?;
+            let intensity = b.spec.work.multiply_adds as f64 / b.spec.work.bytes as f64;
+            Some((intensity, rate / 1e9, b.name(), !b.taint.is_empty()))
+        })
+        .collect();
+    if points.is_empty() || roof.read_one <= 0.0 {
+        return None;
+    }
+    let (left, right, top, bottom) = (64.0, WIDTH - 130.0, 12.0, 360.0);
+    let x = Scale::over(points.iter().map(|p| p.0), true, left, right);
+    let most = roof.multiply_adds.values().map(|v| v / 1e9);
+    let y = Scale::over(points.iter().map(|p| p.1).chain(most), true, bottom, top);
+    let mut svg = Svg::new(WIDTH, 410.0, "Roofline");
+    svg.x_axis(&x, top, bottom, short);
+    svg.y_axis(&y, left, right, short);
+    svg.text("axis", "middle", ((left + right) / 2.0, bottom + 36.0), "multiply-adds per byte of weights");
+    svg.text("axis", "start", (4.0, 10.0), "Gmadd/s");
+    let mut labelled: Vec<f64> = Vec::new();
+    let mut label = |svg: &mut Svg, y: f64, text: &str| {
+        // Roofs that are close share no line.
+        let mut at = y;
+        while labelled.iter().any(|l| (l - at).abs() < 12.0) {
+            at += 12.0;
+        }
+        labelled.push(at);
+        svg.text("tick", "start", (right + 6.0, at + 3.0), text);
+    };
+    for (name, bytes) in [("memory", roof.read_one), ("L2", roof.read_cache)] {
+        if bytes > 0.0 {
+            // A slope of one, cut off at the plot's edges.
+            let gb = bytes / 1e9;
+            let start = (y.low / gb).max(x.low);
+            let end = (y.high / gb).min(x.high);
+            if end > start {
+                svg.line("roof", (x.at(start), y.at(start * gb)), (x.at(end), y.at(end * gb)));
+                label(&mut svg, y.at(end * gb), &format!("{name} {} GB/s", short(gb)));
+            }
+        }
+    }
+    let tiers: Vec<&str> = points.iter().map(|p| tier(p.2)).collect();
+    for (name, most) in roof.multiply_adds.iter().filter(|(name, _)| tiers.contains(&name.as_str())) {
+        let at = y.at(most / 1e9);
+        svg.line(&format!("roof {}", tier_class(name)), (left, at), (right, at));
+        label(&mut svg, at, &format!("{name} {}", short(most / 1e9)));
+    }
+    for (intensity, rate, name, tainted) in points {
+        let class = format!("dot {}{}", tier_class(tier(name)), if tainted { " tainted" } else { "" });
+        svg.dot(&class, (x.at(intensity), y.at(rate)), 4.0, &format!("{name}: {} Gmadd/s", short(rate)));
+    }
+    Some(svg.finish())
+}
+
+/// Speed-up of every tier over scalar, a group of bars for each benchmark.
+pub(super) fn tiers(r: &Recording) -> Option<String> {
+    let mut groups: BTreeMap<String, Vec<(&str, f64)>> = BTreeMap::new();
+    for b in r.benchmarks.iter().filter(|b| b.spec.unit == Unit::Ns) {
+        let Some(name) = Name::parse(b.name()) else { continue };
+        let scalar = name.with_tier("scalar");
+        let Some(base) = r.get(&scalar).filter(|_| name.tier != "scalar") else { continue };
+        let what = scalar.trim_end_matches(".scalar").to_owned();
+        groups.entry(what).or_default().push((name.tier, base.median() / b.median()));
+    }
+    let all = groups.values().flatten().map(|bar| bar.1).fold(0.0, f64::max);
+    if groups.is_empty() || !all.is_finite() {
+        return None;
+    }
+    let (left, right) = (300.0, WIDTH - 60.0);
+    let shown: Vec<_> = groups.into_iter().take(LINES).collect();
+    let bars: usize = shown.iter().map(|g| g.1.len()).sum();
+    let bottom = 12.0 + bars as f64 * 11.0 + shown.len() as f64 * 8.0;
+    let x = Scale { low: 0.0, high: all * 1.05, from: left, to: right, log: false };
+    let mut svg = Svg::new(WIDTH, bottom + 40.0, "Speed-up of tiers over scalar");
+    svg.x_axis(&x, 6.0, bottom, short);
+    svg.text("axis", "middle", ((left + right) / 2.0, bottom + 34.0), "times as fast as scalar");
+    let mut y = 10.0;
+    for (what, bars) in &shown {
+        let middle = y + bars.len() as f64 * 11.0 / 2.0 + 3.0;
+        svg.text("label", "end", (left - 8.0, middle), &fit(what, 46));
+        for (tier, speedup) in bars {
+            let (at, title) = (x.at(*speedup), format!("{what}.{tier}: {} x", short(*speedup)));
+            svg.bar(&format!("fill {}", tier_class(tier)), (left, y), (at - left, 9.0), &title);
+            svg.text("tick", "start", (at + 4.0, y + 8.0), &short(*speedup));
+            y += 11.0;
+        }
+        y += 8.0;
+    }
+    Some(svg.finish())
+}
+
+/// The end of a text that is too long, where names of benchmarks differ.
+fn fit(text: &str, most: usize) -> String {
+    let n = text.chars().count();
+    if n <= most {
+        text.to_owned()
+    } else {
+        format!("…{}", text.chars().skip(n + 1 - most).collect::<String>())
+    }
+}
+
+/// Samples of each benchmark over its median: a strip of dots, the quartiles, the widest first.
+pub(super) fn distribution(r: &Recording) -> Option<String> {
+    let mut shown: Vec<_> = r.benchmarks.iter().filter(|b| b.samples.len() > 2 && b.median() > 0.0).collect();
+    shown.sort_by(|a, b| spread(b).total_cmp(&spread(a)));
+    shown.truncate(LINES);
+    if shown.is_empty() {
+        return None;
+    }
+    let (left, right, bottom) = (300.0, WIDTH - 24.0, 12.0 + shown.len() as f64 * 16.0);
+    // Beyond 1.5 times the median a dot stands at the edge: a hiccup must not squeeze all others.
+    let shares = shown.iter().flat_map(|b| b.samples.iter().map(|s| (s / b.median()).clamp(0.5, 1.5)));
+    let x = Scale::over(shares, false, left, right);
+    let mut svg = Svg::new(WIDTH, bottom + 40.0, "Distribution of samples");
+    svg.x_axis(&x, 4.0, bottom, |v| format!("{v:.2}"));
+    svg.text("axis", "middle", ((left + right) / 2.0, bottom + 34.0), "sample over the median");
+    for (i, b) in shown.iter().enumerate() {
+        let y = 14.0 + i as f64 * 16.0;
+        svg.text("label", "end", (left - 8.0, y + 3.5), &fit(b.name(), 46));
+        let mut sorted = b.samples.clone();
+        sorted.sort_by(f64::total_cmp);
+        let at = |share: f64| sorted[(share * (sorted.len() - 1) as f64).round() as usize] / b.median();
+        let (low, high) = (x.at(at(0.25).clamp(x.low, x.high)), x.at(at(0.75).clamp(x.low, x.high)));
+        let title = format!(
+            "{}: median {}, quartiles ±{:.1} %",
+            b.name(),
+            figure(b.median(), b.spec.unit),
+            spread(b) * 100.0
+        );
+        svg.bar("box", (low, y - 5.0), ((high - low).max(1.0), 10.0), &title);
+        let class = format!("faint {}", tier_class(tier(b.name())));
+        // Several hundred samples say no more than every so many of them.
+        for sample in b.samples.iter().step_by(b.samples.len().div_ceil(120)) {
+            let share = (sample / b.median()).clamp(x.low, x.high);
+            svg.dot(&class, (x.at(share), y), 2.5, &figure(*sample, b.spec.unit));
+        }
+    }
+    Some(svg.finish())
+}
+
+/// Medians over the recordings, a small plot for each benchmark: those that changed most first.
+pub(super) fn history(recordings: &[Recording]) -> Option<String> {
+    if recordings.len() < 2 {
+        return None;
+    }
+    let mut lines: BTreeMap<&str, Vec<(usize, f64, bool)>> = BTreeMap::new();
+    for (i, r) in recordings.iter().enumerate() {
+        for b in &r.benchmarks {
+            let tainted = !b.taint.is_empty() || !r.header.taint.is_empty();
+            lines.entry(b.name()).or_default().push((i, b.median(), tainted));
+        }
+    }
+    let mut lines: Vec<_> = lines.into_iter().filter(|(_, points)| points.len() > 1).collect();
+    let last = |p: &[(usize, f64, bool)]| p[p.len() - 1].1 / p[p.len() - 2].1;
+    lines.sort_by(|a, b| last(&b.1).total_cmp(&last(&a.1)));
+    lines.truncate(LINES);
+    let unit =
+        |name: &str| recordings.iter().rev().find_map(|r| r.get(name)).map_or(Unit::Ns, |b| b.spec.unit);
+    let plots: Vec<String> =
+        lines.iter().map(|(name, points)| small(recordings, name, points, unit(name))).collect();
+    (!plots.is_empty()).then(|| format!(r#"<div class="small">{}</div>"#, plots.concat()))
+}
+
+fn small(recordings: &[Recording], name: &str, points: &[(usize, f64, bool)], unit: Unit) -> String {
+    let (width, height, left, right, top, bottom) = (420.0, 150.0, 58.0, 408.0, 26.0, 118.0);
+    let mut svg = Svg::new(width, height, &format!("History of {name}"));
+    let x = Scale { low: -0.3, high: recordings.len() as f64 - 0.7, from: left, to: right, log: false };
+    // From zero, lest 1 % look like a cliff; unless that hides everything.
+    let y = Scale::over(
+        points.iter().map(|p| p.1).chain([points[0].1 * 0.9, points[0].1 * 1.1]),
+        false,
+        bottom,
+        top,
+    );
+    svg.text("label", "start", (4.0, 12.0), &fit(name, 52));
+    let (a, b) = (points[points.len() - 2].1, points[points.len() - 1].1);
+    svg.text(if b > a * 1.02 { "worse" } else { "tick" }, "end", (right, 12.0), &change(b / a));
+    svg.y_axis(&y, left, right, |v| figure(v, unit));
+    // As many commits as fit.
+    let every = recordings.len().div_ceil(6);
+    for (i, r) in
+        recordings.iter().enumerate().filter(|(i, _)| (recordings.len() - 1 - i).is_multiple_of(every))
+    {
+        let commit: String = r.header.revision.commit.chars().take(7).collect();
+        svg.text(
+            "tick",
+            "middle",
+            (x.at(i as f64), bottom + 16.0),
+            if commit.is_empty() { "?" } else { &commit },
+        );
+    }
+    let class = tier_class(tier(name));
+    let at: Vec<(f64, f64)> = points.iter().map(|p| (x.at(p.0 as f64), y.at(p.1))).collect();
+    svg.path(&format!("curve {class}"), &at);
+    for (place, (i, median, tainted)) in at.iter().zip(points) {
+        let r = &recordings[*i].header;
+        let mark = if *tainted { " tainted" } else { "" };
+        let title = format!("{} ({}): {}{mark}", r.revision, r.time, figure(*median, unit));
+        svg.dot(&format!("dot {class}{mark}"), *place, 3.5, &title);
+    }
+    svg.finish()
+}
+
+/// The interval of every ratio of a comparison, the worst on top.
+pub(super) fn intervals(c: &Comparison) -> Option<String> {
+    let shown: Vec<_> = c.results.iter().take(60).collect();
+    if shown.is_empty() {
+        return None;
+    }
+    let (left, right, bottom) = (300.0, WIDTH - 24.0, 12.0 + shown.len() as f64 * 16.0);
+    let effect = [1.0 - c.min_effect, 1.0 + c.min_effect];
+    let ends = shown.iter().flat_map(|r| [r.low.clamp(0.5, 2.0), r.high.clamp(0.5, 2.0)]);
+    let x = Scale::over(ends.chain(effect), false, left, right);
+    let mut svg = Svg::new(WIDTH, bottom + 40.0, "Intervals of the ratios");
+    svg.bar(
+        "band",
+        (x.at(effect[0]), 4.0),
+        (x.at(effect[1]) - x.at(effect[0]), bottom - 4.0),
+        "smaller than the least effect",
+    );
+    svg.x_axis(&x, 4.0, bottom, |v| format!("{v:.2}"));
+    svg.line("one", (x.at(1.0), 4.0), (x.at(1.0), bottom));
+    svg.text("axis", "middle", ((left + right) / 2.0, bottom + 34.0), "time of B over time of A");
+    for (i, r) in shown.iter().enumerate() {
+        let y = 14.0 + i as f64 * 16.0;
+        svg.text("label", "end", (left - 8.0, y + 3.5), &fit(&r.name, 46));
+        let class = match r.verdict {
+            Verdict::Slower => "v-slower",
+            Verdict::Faster => "v-faster",
+            Verdict::NoDifference => "v-same",
+            Verdict::Inconclusive => "v-unsure",
+        };
+        let at = |v: f64| x.at(v.clamp(x.low, x.high));
+        svg.line(&format!("interval {class}"), (at(r.low), y), (at(r.high), y));
+        let title = format!("{}: {} {} … {}", r.name, r.verdict.name(), change(r.low), change(r.high));
+        svg.dot(&format!("dot {class}"), (at(r.ratio), y), 4.0, &title);
+    }
+    Some(svg.finish())
+}
