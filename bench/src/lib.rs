@@ -1,4 +1,12 @@
-//! Benchmarks of kinglet, and what several of them need.
+//! Benchmarks of kinglet and of others: what is measured, how it is recorded, and when two programs differ.
+//!
+//! The program is `kinglet-bench`; this library is for engine authors who bring a suite of their own ([`suite`]) and for
+//! reports ([`record`]). `bench/README.md` explains both.
+
+pub mod fingerprint;
+pub mod record;
+pub mod suite;
+pub mod taint;
 
 use kinglet_kernels::Format;
 
