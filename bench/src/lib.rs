@@ -3,10 +3,28 @@
 //! The program is `kinglet-bench`; this library is for engine authors who bring a suite of their own ([`suite`]) and for
 //! reports ([`record`]). `bench/README.md` explains both.
 
+pub mod checksum;
+pub mod client;
+pub mod clock;
+pub mod compare;
+pub mod comparison;
+pub mod files;
 pub mod fingerprint;
+pub mod judge;
+pub mod pair;
+pub mod pin;
+pub mod protocol;
+pub mod random;
 pub mod record;
+pub mod roof;
+pub mod samples;
+pub mod source;
+pub mod stats;
+pub mod stop;
 pub mod suite;
+pub mod suites;
 pub mod taint;
+pub mod worker;
 
 use kinglet_kernels::Format;
 

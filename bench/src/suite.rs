@@ -4,13 +4,14 @@
 //! is a *worker*: `record`, `compare` and `calibrate` start it and talk to it over its standard streams.
 
 use crate::record::Spec;
+use serde::{Deserialize, Serialize};
 
 /// Benchmarks that one program can run.
 pub trait Suite {
     /// The suite's name, `gate`.
     fn name(&self) -> &str;
 
-    /// Every benchmark that can run here, and those that cannot with the reason.
+    /// Every benchmark, those that cannot run here with the reason.
     fn list(&self) -> Vec<Entry>;
 
     /// Makes the benchmark with this name ready to run: its data is allocated, its pages are touched.
@@ -21,11 +22,12 @@ pub trait Suite {
 }
 
 /// A benchmark of a suite.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// What it is.
     pub spec: Spec,
     /// Why it cannot run on this machine, when it cannot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub skip: Option<String>,
 }
 
@@ -33,8 +35,8 @@ pub struct Entry {
 pub trait Run {
     /// Does the work `iterations` times.
     ///
-    /// Returns what the iterations cost when the unit is not time (bytes, microjoules), in total; `None` when the clock around
-    /// the call is the measure.
+    /// Returns what the iterations cost when the clock around the call is not the measure (bytes, microjoules, times of
+    /// another process in ns), in total; `None` when it is.
     ///
     /// # Errors
     /// In words; the benchmark is given up then.
@@ -44,5 +46,7 @@ pub trait Run {
     ///
     /// # Errors
     /// In words; the benchmark is given up then.
-    fn checksum(&mut self) -> Result<String, String>;
+    fn checksum(&mut self) -> Result<String, String> {
+        Ok(String::new())
+    }
 }
