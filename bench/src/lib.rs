@@ -3,19 +3,26 @@
 //! The program is `kinglet-bench`; this library is for engine authors who bring a suite of their own ([`suite`]) and for
 //! reports ([`record`]). `bench/README.md` explains both.
 
+pub mod baseline;
+pub mod calibrate;
 pub mod checksum;
+pub mod cli;
 pub mod client;
 pub mod clock;
+pub mod commands;
 pub mod compare;
 pub mod comparison;
+pub mod exit;
 pub mod files;
 pub mod fingerprint;
 pub mod judge;
 pub mod pair;
 pub mod pin;
+pub mod print;
 pub mod protocol;
 pub mod random;
 pub mod record;
+pub mod recorder;
 pub mod roof;
 pub mod samples;
 pub mod source;
