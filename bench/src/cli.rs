@@ -184,7 +184,7 @@ pub struct RecordArgs {
 #[derive(Debug, Clone, Args)]
 pub struct RuleArgs {
     /// Differences up to so many percent do not count
-    #[arg(long, value_name = "PERCENT", default_value = "2", value_parser = share)]
+    #[arg(long, value_name = "PERCENT", default_value = "2", value_parser = share, allow_negative_numbers = true)]
     pub min_effect: f64,
     /// Chance of any false verdict in a suite run, in percent
     #[arg(long, value_name = "PERCENT", default_value = "1", value_parser = alpha)]

@@ -165,6 +165,17 @@ impl Worker {
         }
     }
 
+    /// Kills the process and what it has started, which would hold our standard error open.
+    fn kill(&mut self) {
+        #[cfg(unix)]
+        if let Ok(group) = libc::pid_t::try_from(self.child.id()) {
+            // SAFETY: only sends a signal, to the group that the worker leads; it has not been waited for, so that its number
+            // cannot be another process's.
+            unsafe { libc::kill(-group, libc::SIGKILL) };
+        }
+        let _ = self.child.kill();
+    }
+
     /// Ends the process, and says how it ended when it had already.
     fn end(&mut self) -> String {
         self.input = None;
@@ -175,7 +186,7 @@ impl Worker {
             }
             std::thread::sleep(Duration::from_millis(2));
         }
-        let _ = self.child.kill();
+        self.kill();
         let _ = self.child.wait();
         String::new()
     }
