@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// Rounds that a budget should have room for.
-const ROUNDS: f64 = 40.0;
+const ROUNDS: f64 = 60.0;
 /// No verdict before so many: drift and two groups cannot be seen in fewer.
 const LEAST_ROUNDS: usize = 10;
 
@@ -95,22 +95,19 @@ pub fn compare(a: &Program, b: &Program, options: &Options) -> Result<Comparison
     let random = Random::new(options.seed);
     let mut pairing = Pairing::new(a.side.clone(), b.side.clone(), options.pin, options.timeout, random);
     let mut judged: Vec<Judged> = Vec::new();
-    let mut longest = Duration::ZERO;
     for number in 0.. {
         let active: Vec<usize> = (0..running.len()).filter(|i| !running[*i].over).collect();
         let left = options.budget.saturating_sub(start.elapsed());
-        if active.is_empty() || left < longest || crate::stop::asked() {
+        if active.is_empty() || left.is_zero() || crate::stop::asked() {
             break;
         }
         let mut contestants: Vec<Contestant> =
             active.iter().map(|i| running[*i].contestant.clone()).collect();
         // What is decided leaves its time to the others.
         let slice = options.budget.as_secs_f64() / ROUNDS / active.len() as f64 * 0.8;
-        let began = Instant::now();
         let results = pairing
-            .round(&mut contestants, Duration::from_secs_f64(slice), number == 0)
+            .round(&mut contestants, Duration::from_secs_f64(slice), start + options.budget, number == 0)
             .map_err(|t| format!("{}: {}", t.side, t.error))?;
-        longest = longest.max(began.elapsed());
         for ((i, contestant), result) in active.iter().zip(contestants).zip(results) {
             running[*i].contestant = contestant;
             match result {

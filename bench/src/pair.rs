@@ -86,7 +86,7 @@ impl Pairing {
     }
 
     /// One round over `contestants`, in random order, about `slice` of time each. Results are in the order of `contestants`;
-    /// `None` after a request to stop.
+    /// `None` after a request to stop and after `end`.
     ///
     /// # Errors
     /// When a program cannot be started at all.
@@ -94,6 +94,7 @@ impl Pairing {
         &mut self,
         contestants: &mut [Contestant],
         slice: Duration,
+        end: Instant,
         check: bool,
     ) -> Result<Vec<Option<Result<Round, Trouble>>>, Trouble> {
         let first = self.random.below(2);
@@ -105,7 +106,8 @@ impl Pairing {
         self.random.shuffle(&mut order);
         let mut results: Vec<_> = contestants.iter().map(|_| None).collect();
         for i in order {
-            if crate::stop::asked() {
+            // The first round is made in any case, so that every benchmark is seen once.
+            if crate::stop::asked() || (!check && Instant::now() >= end) {
                 break;
             }
             let result = self.contest(&mut workers, &mut contestants[i], slice, check);

@@ -2,15 +2,16 @@
 //!
 //! What is compared is a log-ratio per *round*: both programs are started anew, so that every round draws its own memory
 //! layout. If the programs are equal, swapping them changes nothing, so a round's log-ratio is distributed symmetrically around
-//! 0, whatever the noise looks like. For a symmetric `x`, `1 + tanh(l x)` has the expectation 1 for every `l`, so the product
+//! 0, whatever the noise looks like. For a symmetric `x`, `1 + c tanh(l x)` has the expectation 1 for every `l` and `c`, so the product
 //! over rounds is a martingale: it exceeds `1/a` with a chance of at most `a` *at any time* (Ville), and looking after every
-//! round costs nothing. `1 + tanh(l (x - t))` rises with `x` and falls with `t`, which makes tests against a least effect and
+//! round costs nothing. `1 + c tanh(l (x - t))` rises with `x` and falls with `t`, which makes tests against a least effect and
 //! intervals of the same product.
 
 use statrs::distribution::{Beta, ContinuousCDF};
 
-/// Factors of the scale that is bet on; the product is averaged over them.
-const BETS: [f64; 2] = [0.4, 1.0];
+/// Factors of the scale, and shares of the wealth that are bet; the product is averaged over them. Less than everything is bet, so
+/// that one round in which the machine stalled does not ruin what all others say.
+const BETS: [(f64, f64); 3] = [(0.7, 0.97), (1.0, 0.85), (1.5, 0.7)];
 /// What the spread of rounds is taken for until some are known: 1 %.
 const FIRST_SPREAD: f64 = 0.01;
 
@@ -62,11 +63,8 @@ fn evidence_above(rounds: &[f64], scales: &[f64], t: f64) -> f64 {
     let mut sums = [0.0f64; BETS.len()];
     let mut best = 0.0f64;
     for (x, scale) in rounds.iter().zip(scales) {
-        for (sum, bet) in sums.iter_mut().zip(BETS) {
-            // ln(1 + tanh z) = ln 2 - ln(1 + exp(-2z)), without overflow.
-            let z = bet * scale * (x - t);
-            let e = libm::log1p(libm::exp(-2.0 * z.abs()));
-            *sum += std::f64::consts::LN_2 - if z < 0.0 { e - 2.0 * z } else { e };
+        for (sum, (factor, share)) in sums.iter_mut().zip(BETS) {
+            *sum += libm::log1p(share * libm::tanh(factor * scale * (x - t)));
         }
         let top = sums.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let mean = sums.iter().map(|s| libm::exp(s - top)).sum::<f64>() / BETS.len() as f64;

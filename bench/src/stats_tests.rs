@@ -65,15 +65,25 @@ fn p_falls_with_the_effect_and_never_rises_again() {
     assert_eq!(interval(&[0.1], 0.01), (f64::NEG_INFINITY, f64::INFINITY), "one round proves nothing");
 }
 
+/// Three rounds in a hundred in which the machine gave one side half of its time.
+fn stall(random: &mut Random) -> f64 {
+    match random.below(200) {
+        0..3 => 0.7,
+        3..6 => -0.7,
+        _ => 0.0,
+    }
+}
+
 #[test]
 fn five_percent_are_found_among_twelve_benchmarks() {
     let (mut random, mut found) = (Random::new(3), 0);
     let alpha = 0.01 / 24.0;
     for _ in 0..400 {
-        let rounds: Vec<f64> = (0..32).map(|_| 0.0488 + noise(&mut random, 0.007)).collect();
+        let rounds: Vec<f64> =
+            (0..32).map(|_| 0.0488 + stall(&mut random) + noise(&mut random, 0.01)).collect();
         found += u32::from(p_above(&rounds, libm::log(1.02)) <= alpha);
     }
-    assert!(found >= 396, "{found} of 400");
+    assert!(found >= 390, "{found} of 400");
 }
 
 #[test]
