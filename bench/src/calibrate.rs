@@ -198,8 +198,11 @@ pub fn rates(runs: &[LiveRun], rule: Rule, replays: usize, seed: u64) -> Rates {
             }
         }
     }
-    // A benchmark that stays undecided is measured until the budget is used up: that is how many rounds it gets.
-    rates.rounds = runs.iter().flat_map(|r| &r.comparison.results).map(|r| r.rounds.len()).max().unwrap_or(0);
+    // As many as a benchmark gets that stays undecided until the budget is used up, in the worst of the live runs: more would
+    // flatter the rates of what is found.
+    let all = || runs.iter().flat_map(|r| &r.comparison.results).filter(|r| !r.rounds.is_empty());
+    let undecided = all().filter(|r| r.verdict == Verdict::Inconclusive).map(|r| r.rounds.len()).min();
+    rates.rounds = undecided.or_else(|| all().map(|r| r.rounds.len()).max()).unwrap_or(0);
     if pool.is_empty() || rates.rounds == 0 {
         return rates;
     }
