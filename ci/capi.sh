@@ -44,7 +44,7 @@ for compiler in gcc clang; do
   run "$tmp/c/multiply"
 done
 run valgrind -q --error-exitcode=9 --leak-check=full "$tmp/c/multiply"
-make -s -C "$tmp/c" clean multiply CC=clang PREFIX="$prefix" CFLAGS="-g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all"
+make -s -C "$tmp/c" clean multiply CC=gcc PREFIX="$prefix" CFLAGS="-g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all"
 run "$tmp/c/multiply"
 make -s -C "$tmp/c" clean multiply STATIC=1 PREFIX="$prefix"
 run "$tmp/c/multiply"

@@ -8,6 +8,13 @@
 //! No function allocates, locks, starts a thread or unwinds, except `kinglet_verify`, which allocates and says so. All of them may be called
 //! from any thread.
 
+#![allow(clippy::too_many_arguments, reason = "C has no other way to pass what a kernel needs")]
+#![allow(clippy::result_large_err, reason = "an error is a text on the stack, because nothing allocates")]
+#![allow(
+    clippy::undocumented_unsafe_blocks,
+    reason = "one argument for all blocks of a function: what its Safety section asks of the caller"
+)]
+
 mod args;
 mod attention;
 mod handle;

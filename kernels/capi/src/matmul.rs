@@ -93,7 +93,7 @@ fn part(begin: usize, end: usize, rows: usize) -> Result<Range<usize>, Fail> {
     Ok(begin..end)
 }
 
-/// `y` from row `begin` on.
+/// Rows `rows` of a result of `all` rows and `n` columns.
 ///
 /// # Safety
 /// As [`Args::columns`].
@@ -101,11 +101,29 @@ unsafe fn result<'a>(
     args: &mut Args,
     y: *mut f32,
     rows: &Range<usize>,
+    all: usize,
     n: usize,
     stride: usize,
 ) -> Result<MatMut<'a>, Fail> {
-    // SAFETY: the caller's. The address is checked like any other.
-    unsafe { args.columns(y.wrapping_add(rows.start), rows.len(), n, stride) }
+    if rows.is_empty() || n == 0 {
+        // SAFETY: there is nothing to write.
+        return unsafe { args.columns(y, rows.len(), n, stride.max(all)) };
+    }
+    if n > 1 && stride < all {
+        return Err(Fail::new(Status::Shape, format_args!("y: columns of {all} values, {stride} apart")));
+    }
+    if y.is_null() {
+        return Err(Fail::new(Status::NullPointer, format_args!("y is null")));
+    }
+    // The whole down to the last row, so that nothing wraps on the way to the first.
+    let values = (n - 1).checked_mul(stride).and_then(|before| before.checked_add(rows.end));
+    let bytes =
+        values.and_then(|v| v.checked_mul(size_of::<f32>())).filter(|bytes| *bytes <= isize::MAX as usize);
+    if bytes.and_then(|bytes| y.addr().checked_add(bytes)).is_none() {
+        return Err(Fail::new(Status::TooLarge, format_args!("y: {n} columns, {stride} values apart")));
+    }
+    // SAFETY: the caller's; the columns lie within what has been checked.
+    unsafe { args.columns(y.wrapping_add(rows.start), rows.len(), n, stride.max(all)) }
 }
 
 fn enough(have: usize, need: usize) -> Result<(), Fail> {
@@ -207,7 +225,7 @@ pub unsafe extern "C" fn kinglet_matmul_workspace(
 
 /// `y[c * y_stride + r] = dot(w[r], x[c]) + bias[r]` for rows `row_begin <= r < row_end` of quantized weights and all `x->n` columns.
 ///
-/// `bias` (`[w->rows]`) may be null. To divide the work, give each thread its own rows, a workspace of its own, and the same
+/// `y_stride` is at least `w->rows`, `bias` (`[w->rows]`) may be null. To divide the work, give each thread its own rows, a workspace of its own, and the same
 /// `y`: nothing outside its rows is written.
 ///
 /// # Safety
@@ -235,7 +253,7 @@ pub unsafe extern "C" fn kinglet_matmul(
         let rows = part(row_begin, row_end, w.rows())?;
         let scratch = unsafe { args.write::<u8>("workspace", workspace.cast(), workspace_size) }?;
         enough(scratch.len(), kernels.matmul_scratch(&w))?;
-        let mut y = unsafe { result(&mut args, y, &rows, x.n(), y_stride) }?;
+        let mut y = unsafe { result(&mut args, y, &rows, w.rows(), x.n(), y_stride) }?;
         Ok(kernels.matmul_bias(&w.slice_rows(rows.clone()), &x, bias.map(|b| &b[rows]), &mut y, scratch)?)
     })
 }
@@ -272,7 +290,7 @@ pub unsafe extern "C" fn kinglet_matmul_id(
         let rows = part(row_begin, row_end, w.rows())?;
         let scratch = unsafe { args.write::<u8>("workspace", workspace.cast(), workspace_size) }?;
         enough(scratch.len(), kernels.matmul_id_scratch(&w))?;
-        let mut y = unsafe { result(&mut args, y, &rows, ids.len(), y_stride) }?;
+        let mut y = unsafe { result(&mut args, y, &rows, w.rows(), ids.len(), y_stride) }?;
         Ok(kernels.matmul_id(&w.slice_rows(rows), ids, per_row, &x, &mut y, scratch)?)
     })
 }
@@ -298,7 +316,7 @@ pub unsafe extern "C" fn kinglet_matmul_float(
         let w = unsafe { matrix(&mut args, w) }?;
         let x = unsafe { args.read("x", x, times("x", n, w.cols())?) }?;
         let rows = part(row_begin, row_end, w.rows())?;
-        let mut y = unsafe { result(&mut args, y, &rows, n, y_stride) }?;
+        let mut y = unsafe { result(&mut args, y, &rows, w.rows(), n, y_stride) }?;
         Ok(kernels.matmul_float(&w.slice_rows(rows), x, &mut y)?)
     })
 }

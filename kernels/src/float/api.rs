@@ -86,6 +86,8 @@ impl Kernels {
     /// # Ok::<(), kinglet_kernels::Error>(())
     /// ```
     ///
+    /// Source: Zhang and Sennrich, "Root mean square layer normalization", 2019.
+    ///
     /// # Errors
     /// [`Error::Shape`] when lengths differ.
     pub fn rms_norm(&self, x: &[f32], w: Option<&[f32]>, eps: f32, y: &mut [f32]) -> Result<(), Error> {
@@ -119,6 +121,8 @@ impl Kernels {
     /// assert_eq!(y, [-1.0, 1.0]);
     /// # Ok::<(), kinglet_kernels::Error>(())
     /// ```
+    ///
+    /// Source: Ba, Kiros and Hinton, "Layer normalization", 2016.
     ///
     /// # Errors
     /// [`Error::Shape`] when lengths differ.
@@ -171,6 +175,8 @@ impl Kernels {
     /// # Ok::<(), kinglet_kernels::Error>(())
     /// ```
     ///
+    /// Source: Su et al., "RoFormer: enhanced transformer with rotary position embedding", 2021.
+    ///
     /// # Errors
     /// [`Error::Shape`] when `sin` has another length than `cos`, or `x` fewer than twice as many values.
     pub fn rope_interleaved(&self, x: &mut [f32], cos: &[f32], sin: &[f32]) -> Result<(), Error> {
@@ -190,6 +196,8 @@ impl Kernels {
     /// assert_eq!(x, [-2.0, 10.0, 1.0, 20.0]);
     /// # Ok::<(), kinglet_kernels::Error>(())
     /// ```
+    ///
+    /// Source: the same, with the pairs of GPT-NeoX and of Hugging Face's Llama.
     ///
     /// # Errors
     /// As there.
@@ -211,6 +219,8 @@ impl Kernels {
     /// # Ok::<(), kinglet_kernels::Error>(())
     /// ```
     ///
+    /// Source: GELU: Hendrycks and Gimpel, 2016; SiLU: Elfwing et al., 2017; squared ReLU: So et al., "Primer", 2021.
+    ///
     /// # Errors
     /// None but [`Error::FloatEnvironment`].
     pub fn activate(&self, a: Activation, x: &mut [f32]) -> Result<(), Error> {
@@ -229,6 +239,8 @@ impl Kernels {
     /// assert_eq!(gate, [0.0, 10.0]);
     /// # Ok::<(), kinglet_kernels::Error>(())
     /// ```
+    ///
+    /// Source: Shazeer, "GLU variants improve transformer", 2020.
     ///
     /// # Errors
     /// [`Error::Shape`] when lengths differ.
@@ -358,6 +370,8 @@ impl Kernels {
     /// assert_eq!(x, [0.0, 30.0]);
     /// # Ok::<(), kinglet_kernels::Error>(())
     /// ```
+    ///
+    /// Source: Gemma 2's technical report, 2024.
     ///
     /// # Errors
     /// None but [`Error::FloatEnvironment`].

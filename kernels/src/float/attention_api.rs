@@ -111,6 +111,9 @@ impl Kernels {
     /// # Ok::<(), kinglet_kernels::Error>(())
     /// ```
     ///
+    /// Source: blocks folded by their maxima are the online softmax of Milakov and Gimelshein, 2018, and FlashAttention, Dao et al., 2022; ALiBi is
+    /// Press et al., 2021.
+    ///
     /// # Errors
     /// [`Error::Shape`] when lengths do not fit, or when a row with a slope has positions from 2^24 on.
     #[allow(clippy::too_many_arguments, reason = "each is a different thing")]
@@ -152,6 +155,18 @@ impl Kernels {
 
     /// Folds the result of a page into that of the pages before it (contract section 8). Rows whose part is empty (`l = 0`)
     /// are left untouched.
+    ///
+    /// ```
+    /// use kinglet_kernels::{Kernels, Partial, PartialRef};
+    /// // One row: nothing yet, then a page whose largest score is 2, with one key of weight 1 and value 5.
+    /// let (mut m, mut l, mut o) = ([f32::NEG_INFINITY], [0.0], [0.0; 16]);
+    /// let part = PartialRef { m: &[2.0], l: &[1.0], o: &[5.0; 16] };
+    /// Kernels::detect()?.attention_fold(Partial { m: &mut m, l: &mut l, o: &mut o }, &part)?;
+    /// assert_eq!((m, l, o), ([2.0], [1.0], [5.0; 16]));
+    /// # Ok::<(), kinglet_kernels::Error>(())
+    /// ```
+    ///
+    /// Source: see [`Kernels::attention_page`].
     ///
     /// # Errors
     /// [`Error::Shape`] when lengths differ or `o` is not a multiple of 16 values per row.

@@ -127,16 +127,16 @@ unsafe fn tile<L: Lanes, W: Weight, const MR: usize, const NR: usize>(
     r0: usize,
     c0: usize,
 ) {
-    let (k, row_bytes) = (w.cols(), w.stride());
+    let (k, stride) = (w.cols(), w.stride());
     let full = k / 16 * 16;
     // SAFETY: rows r0..r0 + MR and columns c0..c0 + NR exist, each of k values.
     unsafe {
-        let (w, x) = (w.data().as_ptr().add(r0 * row_bytes), x.add(c0 * k));
+        let (w, x) = (w.data().as_ptr().add(r0 * stride), x.add(c0 * k));
         let mut acc = [[L::splat(0.0); NR]; MR];
         for i in (0..full).step_by(16) {
             let mut wide = [L::splat(0.0); MR];
             for r in 0..MR {
-                wide[r] = W::load(w.add(r * row_bytes + i * W::BYTES));
+                wide[r] = W::load(w.add(r * stride + i * W::BYTES));
             }
             for c in 0..NR {
                 let x = L::load(x.add(c * k + i));
@@ -147,7 +147,7 @@ unsafe fn tile<L: Lanes, W: Weight, const MR: usize, const NR: usize>(
         }
         if full < k {
             for r in 0..MR {
-                let wide: L = tail::<L, W>(w.add(r * row_bytes + full * W::BYTES), k - full);
+                let wide: L = tail::<L, W>(w.add(r * stride + full * W::BYTES), k - full);
                 for c in 0..NR {
                     acc[r][c] = wide.fma(load_n(x.add(c * k + full), k - full), acc[r][c]);
                 }
