@@ -92,7 +92,7 @@ mod tests {
                 (_, None) => **t == Tier::Scalar,
                 (a, b) => a != b || *t <= cap,
             };
-            assert_eq!(Some(&got), usable.iter().filter(within).next_back(), "cap {cap}");
+            assert_eq!(Some(&got), usable.iter().rfind(within), "cap {cap}");
         }
         let beyond = Kernels::builder().cap(Tier::Scalar).exact(*usable.last().unwrap()).build();
         assert_eq!(beyond.is_err(), usable.len() > 1);

@@ -128,10 +128,13 @@ impl Call {
 
     /// Room for `n` values that the call writes; sometimes that of another argument.
     fn out<T>(&mut self, n: Option<usize>) -> *mut T {
-        let p = self.floats(bytes_of(n, size_of::<T>()).map(|bytes| bytes.div_ceil(4)));
-        // To the byte, for types smaller than a float.
-        let exact = bytes_of(n, size_of::<T>()).unwrap_or(1).min(MOST).max(1);
-        let p: *mut T = if exact.is_multiple_of(4) { p.cast() } else { self.raw(n) };
+        let exact = bytes_of(n, size_of::<T>()).unwrap_or(1).clamp(1, MOST);
+        // Bytes have no alignment to spoil, and an address moved by one would be too short for them.
+        let p: *mut T = if align_of::<T>() > 1 && exact.is_multiple_of(4) {
+            self.floats(bytes_of(n, size_of::<T>()).map(|bytes| bytes / 4)).cast()
+        } else {
+            self.raw(n)
+        };
         let at = self.memory.len() - 1;
         let before = self.memory[at].bytes().to_vec();
         self.written.push((at, before));
