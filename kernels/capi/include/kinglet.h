@@ -668,7 +668,7 @@ kinglet_status kinglet_matmul_workspace(const struct kinglet_kernels *kernels,
 /**
  * `y[c * y_stride + r] = dot(w[r], x[c]) + bias[r]` for rows `row_begin <= r < row_end` of quantized weights and all `x->n` columns.
  *
- * `bias` (`[w->rows]`) may be null. To divide the work, give each thread its own rows, a workspace of its own, and the same
+ * `y_stride` is at least `w->rows`, `bias` (`[w->rows]`) may be null. To divide the work, give each thread its own rows, a workspace of its own, and the same
  * `y`: nothing outside its rows is written.
  *
  * # Safety
@@ -1064,7 +1064,7 @@ kinglet_status kinglet_matmul_workspace(const struct kinglet_kernels *kernels,
 /**
  * `y[c * y_stride + r] = dot(w[r], x[c]) + bias[r]` for rows `row_begin <= r < row_end` of quantized weights and all `x->n` columns.
  *
- * `bias` (`[w->rows]`) may be null. To divide the work, give each thread its own rows, a workspace of its own, and the same
+ * `y_stride` is at least `w->rows`, `bias` (`[w->rows]`) may be null. To divide the work, give each thread its own rows, a workspace of its own, and the same
  * `y`: nothing outside its rows is written.
  *
  * # Safety

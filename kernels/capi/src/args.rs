@@ -112,31 +112,35 @@ impl Args {
         Ok(unsafe { std::slice::from_raw_parts_mut(p, n) })
     }
 
-    /// The columns of a result, of which nothing but `rows` values each is ours.
+    /// Rows `first .. first + rows` of the columns of a result, of which nothing else is ours. The whole of it down to there is checked, so
+    /// that nothing wraps on the way, and it may not overlap what is read.
     ///
     /// # Safety
     /// If there are any, they may be written and nobody else uses them for the lifetime that the result is given.
     pub(crate) unsafe fn columns<'a>(
         &mut self,
         y: *mut f32,
-        rows: usize,
+        (first, rows): (usize, usize),
         n: usize,
         stride: usize,
     ) -> Result<kinglet_kernels::MatMut<'a>, Fail> {
         let empty = rows == 0 || n == 0;
-        if !empty && stride < rows {
+        let extent = if empty {
+            Some(0)
+        } else {
+            (n - 1).checked_mul(stride).and_then(|e| e.checked_add(first)).and_then(|e| e.checked_add(rows))
+        };
+        let Some(extent) = extent else {
+            return Err(Fail::new(Status::TooLarge, format_args!("y: {n} columns, {stride} values apart")));
+        };
+        if n > 1 && rows > 0 && stride < rows {
             return Err(Fail::new(
                 Status::Shape,
                 format_args!("y: columns of {rows} values, {stride} apart"),
             ));
         }
-        let extent =
-            if empty { Some(0) } else { (n - 1).checked_mul(stride).and_then(|e| e.checked_add(rows)) };
-        let Some(extent) = extent else {
-            return Err(Fail::new(Status::TooLarge, format_args!("y: {n} columns, {stride} values apart")));
-        };
         self.add("y", y.cast_const(), extent, true)?;
-        let y = if empty { std::ptr::dangling_mut() } else { y };
+        let y = if empty { std::ptr::dangling_mut() } else { y.wrapping_add(first) };
         // SAFETY: the caller's; aligned, checked above.
         Ok(unsafe { kinglet_kernels::MatMut::from_raw_parts(y, rows, n, stride.max(rows)) }?)
     }

@@ -60,7 +60,7 @@ const MOST: usize = 1 << 22;
 
 impl Memory {
     fn new(bytes: usize) -> Memory {
-        let layout = Layout::from_size_align(bytes.min(MOST).max(1), 16).unwrap();
+        let layout = Layout::from_size_align(bytes.clamp(1, MOST), 16).unwrap();
         // SAFETY: not of size 0.
         let p = unsafe { alloc(layout) };
         assert!(!p.is_null());
