@@ -96,7 +96,7 @@ pub fn live(
 
 /// Every other benchmark gets the next level.
 fn injections(names: &[String], turn: usize) -> BTreeMap<String, f64> {
-    let every_other = names.iter().enumerate().filter(|(i, _)| (i + turn) % 2 == 0).map(|n| n.1);
+    let every_other = names.iter().enumerate().filter(|(i, _)| (i + turn).is_multiple_of(2)).map(|n| n.1);
     every_other.enumerate().map(|(i, n)| (n.clone(), LEVELS[(i + turn) % LEVELS.len()])).collect()
 }
 

@@ -186,10 +186,8 @@ pub fn git(args: &[&str]) -> Result<String, String> {
 /// The revision that this program was built from: as it was told when it was built, or else that of the repository in this
 /// folder.
 pub fn revision() -> crate::record::Revision {
-    if let Some(commit) = option_env!("KINGLET_BENCH_REVISION") {
-        if commit != "HEAD" {
-            return crate::record::Revision { commit: commit.to_owned(), dirty: false };
-        }
+    if let Some(commit) = option_env!("KINGLET_BENCH_REVISION").filter(|&commit| commit != "HEAD") {
+        return crate::record::Revision { commit: commit.to_owned(), dirty: false };
     }
     let commit = git(&["rev-parse", "HEAD"]).unwrap_or_default();
     let dirty = git(&["status", "--porcelain", "--untracked-files=no"]).is_ok_and(|s| !s.is_empty());
