@@ -131,7 +131,7 @@ fn products(k: &Kernels, rng: &mut Rng, format: Format, results: usize) -> Resul
         if format.is_float() {
             // Random bytes have few ordinary floats.
             let values: Vec<f32> = (0..rows).flat_map(|_| rng.row(cols)).collect();
-            if !kinglet_kernels::format::encode_row(format, &values, &mut data) {
+            if kinglet_kernels::format::encode_row(format, &values, &mut data).is_err() {
                 continue;
             }
             let w = Matrix::new(format, &data, rows, cols)?;
@@ -318,7 +318,7 @@ fn attention(k: &Kernels, rng: &mut Rng, ty: KvType, results: usize) -> Result<W
         let keys = 1 + rng.next() as usize % KV_PAGE;
         let rounded = |x: Vec<f32>| -> Vec<f32> {
             let mut bytes = vec![0; 2 * x.len()];
-            if ty == KvType::F16 && kinglet_kernels::format::encode_row(Format::F16, &x, &mut bytes) {
+            if ty == KvType::F16 && kinglet_kernels::format::encode_row(Format::F16, &x, &mut bytes).is_ok() {
                 let mut back = vec![0.0; x.len()];
                 if let Ok(w) = Matrix::new(Format::F16, &bytes, 1, x.len()) {
                     let _ = k.dequantize_row(&w, 0, &mut back);

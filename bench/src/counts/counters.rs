@@ -145,7 +145,8 @@ fn run(command: &mut Command) -> Result<Output, Uncounted> {
     }
     let text = String::from_utf8_lossy(&out.stderr);
     let lines = || text.lines().filter(|l| !l.starts_with("==") && !l.trim().is_empty());
-    let line = lines().find(|l| l.starts_with("Error")).or_else(|| lines().next_back()).unwrap_or("no message");
+    let line =
+        lines().find(|l| l.starts_with("Error")).or_else(|| lines().next_back()).unwrap_or("no message");
     Err(Uncounted::from_program(format!("{shown} ended with {}: {line}", out.status)))
 }
 

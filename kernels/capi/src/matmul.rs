@@ -3,6 +3,7 @@
 use crate::args::{Args, Struct, format, read_struct, reserved, times};
 use crate::handle::Handle;
 use crate::status::{Fail, Status, call};
+use kinglet_kernels::format::EncodeError;
 use kinglet_kernels::{Experts, Format, MatMut, Matrix as View, QuantizedRows};
 use std::ffi::{c_char, c_void};
 use std::ops::Range;
@@ -398,18 +399,10 @@ pub unsafe extern "C" fn kinglet_encode_row(
         // SAFETY: the caller's (here and below).
         let x = unsafe { args.read("x", x, n) }?;
         let out = unsafe { args.write::<u8>("out", out.cast(), out_size) }?;
-        if !kinglet_kernels::format::encodes(format) {
-            return Err(Fail::new(Status::UnknownValue, format_args!("{format} cannot be written")));
-        }
-        if x.iter().any(|x| !x.is_finite()) {
-            return Err(Fail::new(Status::Shape, format_args!("x has values that are not finite")));
-        }
-        if !kinglet_kernels::format::encode_row(format, x, out) {
-            return Err(Fail::new(
-                Status::Shape,
-                format_args!("{n} values as {format} are not {out_size} bytes"),
-            ));
-        }
+        kinglet_kernels::format::encode_row(format, x, out).map_err(|e| match e {
+            EncodeError::Format(_) => Fail::new(Status::UnknownValue, format_args!("{e}")),
+            _ => Fail::new(Status::Shape, format_args!("{n} values, {out_size} bytes: {e}")),
+        })?;
         Ok(())
     })
 }

@@ -113,11 +113,7 @@ impl Call {
         }
         let p = if bytes.is_some_and(|b| b > MOST) { std::ptr::null_mut() } else { memory.p.cast() };
         self.memory.push(memory);
-<<<<<<< HEAD
-        let p = self.spoil(p);
-=======
         let p: *mut T = self.spoil(p);
->>>>>>> capi
         // Null stands for an argument that is left out where there may be none.
         if let Some(memory) = self.memory.last_mut().filter(|_| p.is_null()) {
             memory.claimed = false;
