@@ -175,7 +175,7 @@ pub struct RecordArgs {
     /// Seconds for everything; one second per benchmark by default
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub budget: Option<Duration>,
-    /// Where to write; bench/baselines/<machine>/<suite>.jsonl by default
+    /// Where to write; `bench/baselines/MACHINE/SUITE.jsonl` by default
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
     /// Do not measure the machine's roof

@@ -271,7 +271,7 @@ fn quantization_and_dequantization_stay_within_their_memory() {
 /// Where each operation runs between guard pages, on every tier and for every operand: a call that must be in the test's source.
 #[test]
 fn every_listed_operation_runs_between_guard_pages() {
-    let matmul = include_str!("matmul.rs");
+    let matmul = include_str!("support/matmul.rs");
     let float = include_str!("float.rs");
     let attention = include_str!("attention.rs");
     let this = include_str!("library.rs");

@@ -1,4 +1,4 @@
-//! kinglet's own suites: files that list benchmarks ([`file`]), and the code behind each layer.
+//! kinglet's own suites: files that list benchmarks ([`mod@file`]), and the code behind each layer.
 
 pub mod end_to_end;
 pub mod file;
