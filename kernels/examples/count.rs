@@ -64,11 +64,12 @@ fn valgrind(_: u64, _: u64) {}
 /// A marker of the QEMU plugin: an instruction that does nothing and that compilers do not use.
 #[inline(never)]
 fn qemu() {
-    // SAFETY: both are no operations.
+    // SAFETY: no operation.
     #[cfg(target_arch = "x86_64")]
     unsafe {
         std::arch::asm!("xchg r13, r13");
     }
+    // SAFETY: no operation.
     #[cfg(target_arch = "aarch64")]
     unsafe {
         std::arch::asm!("hint #100");
