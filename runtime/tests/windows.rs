@@ -123,14 +123,13 @@ fn the_same_bits_as_with_everything_kept_in_less_memory() {
 
 #[test]
 fn the_same_bits_after_going_back_past_what_was_dropped() {
-    let emulated = std::env::var_os("KINGLET_EMULATED").is_some();
-    if emulated && Tier::usable() == [Tier::Scalar] {
-        eprintln!("going back: NOT RUN: takes many minutes with the scalar tier in an emulator");
+    if std::env::var_os("KINGLET_EMULATED").is_some() {
+        eprintln!("going back: NOT RUN: takes minutes in an emulator, and is the decoder's, not a tier's");
         return;
     }
     let team = Team::new(2).unwrap();
     let (mut near, mut far) = (0, 0);
-    for (name, window, gguf) in models().into_iter().take(if emulated { 1 } else { 9 }) {
+    for (name, window, gguf) in models() {
         let model = Model::new(&gguf).unwrap();
         let (text, other) = texts(&model.spec);
         let n = 2_300;
