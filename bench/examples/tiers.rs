@@ -6,7 +6,7 @@
 //! 256 MiB beside a plain read of the same bytes, GB/s and share; *n = N*: products of N columns, thousand million
 //! multiply-adds per second. `bench/log/x86.md` keeps runs.
 
-use kinglet_bench::{median, weights};
+use kinglet_bench::{roof::read, stats::median, weights};
 use kinglet_kernels::{Format, Kernels, MatMut, Matrix, QuantizedRows, Tier};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -53,23 +53,6 @@ impl Case {
         let mut y = MatMut::new(&mut y[..n * w.rows()], w.rows(), n).expect("lengths fit");
         self.kernels.matmul(w, &x.expect("lengths fit"), &mut y, scratch).expect("shapes fit");
     }
-}
-
-/// Reads all of `data` as fast as plain loads can.
-fn read(data: &[u8]) -> u64 {
-    let (quarters, _) = data.split_at(data.len() / 256 * 256);
-    let words: &[[u64; 8]] =
-        bytemuck::cast_slice(&quarters[quarters.as_ptr().align_offset(64)..][..quarters.len() - 64]);
-    let n = words.len() / 4;
-    let mut sums = [[0u64; 8]; 4];
-    for i in 0..n {
-        for s in 0..4 {
-            for (sum, w) in sums[s].iter_mut().zip(words[s * n + i]) {
-                *sum ^= w;
-            }
-        }
-    }
-    sums.iter().flatten().fold(0, |a, b| a ^ b)
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -132,7 +115,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             }
         }
         for (case, samples) in cases.iter().zip(samples) {
-            let m: Vec<f64> = samples.into_iter().map(median).collect();
+            let m: Vec<f64> = samples.iter().map(|s| median(s)).collect();
             print!(
                 "| {format} | {} | {:.1} | {:.1} | {:.1} | {:.2} |",
                 case.kernels.tier(),

@@ -54,9 +54,3 @@ pub fn weights(format: Format, bytes: usize) -> Vec<u8> {
     // Below 0x40 every two bytes are an ordinary f16, wherever a format keeps its scales.
     (0..bytes).map(|_| next() & 0x3f | 0x10).collect()
 }
-
-/// The median, or the larger of the two in the middle; 0 of nothing.
-pub fn median(mut samples: Vec<f64>) -> f64 {
-    samples.sort_by(f64::total_cmp);
-    samples.get(samples.len() / 2).copied().unwrap_or(0.0)
-}

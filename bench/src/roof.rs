@@ -29,8 +29,8 @@ fn per_cycle(tier: Tier) -> f64 {
 pub fn measure() -> Roof {
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
     let cycles = cycles();
-    let large = vec![1u64; MEMORY / 8];
-    let small = vec![1u64; CACHE / 8];
+    let large = vec![1u8; MEMORY];
+    let small = vec![1u8; CACHE];
     let rate = |bytes: usize, f: &dyn Fn()| {
         let best = (0..5).map(|_| {
             let start = Instant::now();
@@ -65,10 +65,11 @@ pub fn measure() -> Roof {
 fn cycles() -> f64 {
     const BLOCKS: u64 = 200_000;
     let run = || {
-        let start = Instant::now();
+        let (start, mut x) = (Instant::now(), 1);
         for _ in 0..BLOCKS {
-            chain();
+            x = chain(x);
         }
+        black_box(x);
         (BLOCKS * 64) as f64 / start.elapsed().as_secs_f64()
     };
     if cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) {
@@ -78,10 +79,9 @@ fn cycles() -> f64 {
     }
 }
 
-/// 64 additions, one cycle each.
+/// 64 additions, one cycle each, that wait for `x`: calls that did not wait for one another would overlap.
 #[inline(always)]
-fn chain() {
-    let mut x = 1u64;
+fn chain(mut x: u64) -> u64 {
     // SAFETY: only adds a register to itself.
     #[cfg(target_arch = "x86_64")]
     unsafe {
@@ -92,36 +92,41 @@ fn chain() {
     unsafe {
         std::arch::asm!(".rept 64", "add {x}, {x}, {x}", ".endr", x = inout(reg) x, options(nomem, nostack));
     }
-    black_box(&mut x);
+    x
 }
 
-/// Reads everything in four streams: one alone does not fill the memory system.
-fn read(data: &[u64]) -> u64 {
-    let quarter = data.len() / 32 * 8;
+/// Reads all whole lines of 64 bytes, as fast as plain loads can: in four streams, because one alone does not fill the memory
+/// system. Returns the exclusive or of their words. The one plain read that everything here is compared with.
+pub fn read(data: &[u8]) -> u64 {
+    let lines = data.as_chunks::<64>().0;
+    let quarter = lines.len() / 4;
+    let (streams, rest) = lines.split_at(4 * quarter);
     let mut sums = [[0u64; 8]; 4];
-    let streams: Vec<&[u64]> = data.chunks(quarter.max(8)).take(4).collect();
-    let [a, b, c, d] = streams[..] else { return data.iter().fold(0, |a, b| a ^ b) };
-    for (((a, b), c), d) in
-        a.chunks_exact(8).zip(b.chunks_exact(8)).zip(c.chunks_exact(8)).zip(d.chunks_exact(8))
-    {
-        for (sum, block) in sums.iter_mut().zip([a, b, c, d]) {
-            for (s, v) in sum.iter_mut().zip(block) {
-                *s ^= *v;
-            }
+    for i in 0..quarter {
+        for (s, sums) in sums.iter_mut().enumerate() {
+            add(sums, &streams[s * quarter + i]);
         }
     }
+    rest.iter().for_each(|line| add(&mut sums[0], line));
     sums.iter().flatten().fold(0, |a, b| a ^ b)
+}
+
+/// Eight words at once, which compilers make vectors of.
+#[inline(always)]
+fn add(sums: &mut [u64; 8], line: &[u8; 64]) {
+    for (sum, word) in sums.iter_mut().zip(line.as_chunks::<8>().0) {
+        *sum ^= u64::from_ne_bytes(*word);
+    }
 }
 
 #[cfg(test)]
 mod tests {
     #[test]
-    fn every_stream_is_read() {
-        for len in [0, 7, 32, 1000, 1024] {
-            let data: Vec<u64> = (0..len).map(|i| 1 << (i % 61)).collect();
-            let whole = len / 32 * 32;
-            let want =
-                data[..if whole == 0 { len as usize } else { whole as usize }].iter().fold(0, |a, b| a ^ b);
+    fn every_line_of_every_stream_is_read() {
+        for len in [0, 7, 63, 64, 200, 256, 1000, 1024, 64 * 7] {
+            let data: Vec<u8> = (0..len).map(|i| (i * 7 % 251 + 1) as u8).collect();
+            let words = data[..len / 64 * 64].as_chunks::<8>().0.iter();
+            let want = words.fold(0, |sum, word| sum ^ u64::from_ne_bytes(*word));
             assert_eq!(super::read(&data), want, "{len}");
         }
     }

@@ -1,7 +1,7 @@
 //! What each candidate costs on AVX2. Prototypes, as short as they can be: evidence and not product.
 
 use super::Rng;
-use kinglet_bench::median;
+use kinglet_bench::stats::median;
 use kinglet_kernels::{Format, Kernels, MatMut, Matrix, QuantizedRows, Tier};
 use std::arch::x86_64::*;
 use std::hint::black_box;
@@ -20,7 +20,7 @@ fn duel(a: &mut dyn FnMut(), b: &mut dyn FnMut()) -> (f64, f64, f64) {
     a();
     b();
     let rounds: Vec<(f64, f64)> = (0..ROUNDS).map(|_| (seconds(a), seconds(b))).collect();
-    let of = |f: fn(&(f64, f64)) -> f64| median(rounds.iter().map(f).collect());
+    let of = |f: fn(&(f64, f64)) -> f64| median(&rounds.iter().map(f).collect::<Vec<_>>());
     (of(|r| r.0), of(|r| r.1), of(|r| r.0 / r.1))
 }
 

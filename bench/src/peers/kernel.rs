@@ -1,6 +1,7 @@
 //! Kernel against kernel: ggml's `vec_dot` through its C interface, row by row, and our GEMV, on the same blocks.
 
-use crate::{median, weights};
+use crate::stats::median;
+use crate::weights;
 use kinglet_kernels::{Format, Kernels, MatMut, Matrix, QuantizedRows, Tier};
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::path::Path;
@@ -162,6 +163,6 @@ fn compare(ggml: &Ggml, kernels: &Kernels, format: Format, rounds: usize) -> Res
         samples[1].push(gb / b);
         samples[2].push(b / a);
     }
-    let [a, b, ratio] = samples.map(median);
+    let [a, b, ratio] = samples.map(|s| median(&s));
     Ok(format!("{a} {b} {ratio} {apart}"))
 }

@@ -1,7 +1,7 @@
 //! What a comparison with peers found, as Markdown and JSON.
 
-use crate::median;
 use crate::report::rows::short;
+use crate::stats::median;
 use serde_json::{Value, json};
 
 /// One test of one model, tier and number of threads.
@@ -29,18 +29,18 @@ pub struct Row {
 
 impl Row {
     fn speed(&self, seconds: &[f64]) -> f64 {
-        self.tokens as f64 / median(seconds.to_vec())
+        self.tokens as f64 / median(seconds)
     }
 
     /// Share of the read roof of the mapped weights.
     fn share(&self, seconds: &[f64]) -> Option<f64> {
-        let rate = self.bytes as f64 / median(seconds.to_vec());
+        let rate = self.bytes as f64 / median(seconds);
         (self.bytes > 0 && self.roof.0 > 0.0).then(|| rate / self.roof.0)
     }
 
     /// The median of the ratios of neighbours: how many times as fast we are.
     fn ratio(&self, theirs: &[f64]) -> f64 {
-        median(theirs.iter().zip(&self.ours).map(|(t, o)| t / o).collect())
+        median(&theirs.iter().zip(&self.ours).map(|(t, o)| t / o).collect::<Vec<_>>())
     }
 }
 

@@ -152,11 +152,13 @@ pub unsafe extern "C" fn kinglet_rope(
     pairs: usize,
 ) -> Status {
     type Rotate = fn(&Kernels, &mut [f32], &[f32], &[f32]) -> Result<(), Error>;
+    const INTERLEAVED: u32 = RopeKind::Interleaved as u32;
+    const HALF_SPLIT: u32 = RopeKind::HalfSplit as u32;
     call(|| {
         let (k, mut args) = (crate::handle::kernels(kernels)?, Args::new());
         let rotate: Rotate = match kind {
-            0 => Kernels::rope_interleaved,
-            1 => Kernels::rope_half_split,
+            INTERLEAVED => Kernels::rope_interleaved,
+            HALF_SPLIT => Kernels::rope_half_split,
             _ => return Err(Fail::new(Status::UnknownValue, format_args!("rotation {kind}"))),
         };
         if pairs > head_dim / 2 {
@@ -222,16 +224,21 @@ pub unsafe extern "C" fn kinglet_map(
     x: *mut f32,
     n: usize,
 ) -> Status {
+    const EXP: u32 = MapKind::Exp as u32;
+    const TANH: u32 = MapKind::Tanh as u32;
+    const ERF: u32 = MapKind::Erf as u32;
+    const SCALE: u32 = MapKind::Scale as u32;
+    const SOFTCAP: u32 = MapKind::Softcap as u32;
     call(|| {
         let k = crate::handle::kernels(kernels)?;
         // SAFETY: the caller's.
         let x = unsafe { Args::new().write("x", x, n) }?;
         match kind {
-            0 => k.exp(x)?,
-            1 => k.tanh(x)?,
-            2 => k.erf(x)?,
-            3 => k.scale(x, parameter)?,
-            4 => k.softcap(x, parameter)?,
+            EXP => k.exp(x)?,
+            TANH => k.tanh(x)?,
+            ERF => k.erf(x)?,
+            SCALE => k.scale(x, parameter)?,
+            SOFTCAP => k.softcap(x, parameter)?,
             _ => return Err(Fail::new(Status::UnknownValue, format_args!("function {kind}"))),
         }
         Ok(())
