@@ -51,6 +51,12 @@ fn every_family_becomes_the_model_it_was() {
         let out = convert(&from, &to, &["--type", "f32", "--tokenizer", "none"]);
         assert!(out.status.success(), "{name}: {}", String::from_utf8_lossy(&out.stderr));
         let gguf = Gguf::open(&to).unwrap();
+        let own = match gguf.string("general.architecture").unwrap() {
+            Some("gptneox" | "stablelm") => Some("kinglet.rope_theta"),
+            Some("gemma2") => Some("kinglet.attention_scale"),
+            _ => None,
+        };
+        assert!(own.is_none_or(|key| gguf.float(key).unwrap().is_some()), "{name} lacks {own:?}");
         let mut names: Vec<&str> = gguf.tensors().iter().map(|t| &t.name[..]).collect();
         let mut wanted: Vec<&str> = original.tensors().iter().map(|t| &t.name[..]).collect();
         names.sort_unstable();

@@ -19,6 +19,19 @@ pages of the file, which the system can drop and read again.\n
 |---|---|---|---:|---|
 ";
 
+const TAIL: &str = "
+## Keys of our own\n
+What a decoder needs and GGUF has no key for. `kinglet convert` writes them, and they come before any other key; files without them run by the
+rules of llama.cpp's.\n
+| key | type | what |
+|---|---|---|
+| `kinglet.activation` | string | activation of the feed-forward network: `silu`, `gelu` (erf), `gelu_tanh`, `relu` or `relu2`; `gpt2` files cannot say it otherwise |
+| `kinglet.attention_scale` | float | what scores are multiplied by (Gemma 2: `query_pre_attn_scalar ^ -1/2`) |
+| `kinglet.rope_theta` | float | base of the rotary frequencies (GPT-NeoX, StableLM) |
+| `kinglet.rope_layers` | array | for each layer, whether it rotates queries and keys |
+| `kinglet.windows` | array | for each layer, how many keys a query sees, itself included; 0 for all |
+";
+
 #[test]
 fn the_page_is_what_the_registry_says() {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
@@ -40,6 +53,7 @@ fn the_page_is_what_the_registry_says() {
             (a.name, a.models, a.quirks, a.example.name, worst[a.name]);
         writeln!(page, "| `{name}` | {models} | {quirks} | {far:.1e} | {example}: {all} |").unwrap();
     }
+    page += TAIL;
     let path = root.join("MODELS.md");
     if std::env::var_os("KINGLET_WRITE_DOCS").is_some() {
         return std::fs::write(path, page).unwrap();

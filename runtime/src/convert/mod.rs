@@ -3,7 +3,7 @@
 //! A family (`families/`) turns `config.json` into a plan (`plan.rs`): metadata, and for each tensor of the GGUF which rows of which
 //! tensors of the checkpoint it is made of. Sizes follow from the plan, so the file is written from front to back, and only a few
 //! megabytes of weights are in memory at a time; the checkpoint itself is mapped. Names and keys are those that llama.cpp's
-//! converter writes, beside keys of our own (`model::arch`) where GGUF has none.
+//! converter writes, beside keys of our own (`MODELS.md` lists them) where GGUF has none.
 
 mod checkpoint;
 mod config;

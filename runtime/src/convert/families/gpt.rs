@@ -23,7 +23,7 @@ pub(super) fn gptneox(p: &mut Plan<'_>) -> Result<()> {
     p.float("attention.layer_norm_epsilon", c.opt_float(&["layer_norm_eps"])?.unwrap_or(1e-5));
     p.activation(&["hidden_act"], "gelu")?;
     let rope = c.rope("full_attention", &["rotary_emb_base", "rope_theta"], 10000.0)?;
-    p.rope(&rope, n_rot, context)?;
+    p.rope_with_own_base(&rope, n_rot, context)?;
     p.copy("token_embd.weight", "gpt_neox.embed_in.weight")?;
     let fused = Order::FusedHeads { heads, head_dim };
     for i in 0..layers {

@@ -8,6 +8,12 @@ const LONG: &str = "rope_factors_long.weight";
 const SHORT: &str = "rope_factors_short.weight";
 
 impl Plan<'_> {
+    /// [`Plan::rope`] for families whose files, as llama.cpp writes them, do not tell the base.
+    pub(super) fn rope_with_own_base(&mut self, rope: &Rope, n_rot: usize, context: usize) -> Result<()> {
+        self.key("kinglet.rope_theta", Value::F32(rope.theta as f32));
+        self.rope(rope, n_rot, context)
+    }
+
     /// Keys and tensors of a rotary embedding over `n_rot` values of each head, in a model for `context` positions.
     pub(super) fn rope(&mut self, rope: &Rope, n_rot: usize, context: usize) -> Result<()> {
         self.float("rope.freq_base", rope.theta);

@@ -14,7 +14,7 @@ pub(super) fn plan(p: &mut Plan<'_>) -> Result<()> {
     p.float("attention.layer_norm_epsilon", c.opt_float(&["layer_norm_eps", "norm_eps"])?.unwrap_or(1e-5));
     p.activation(&["hidden_act"], "silu")?;
     let rope = c.rope("full_attention", &["rope_theta"], 10000.0)?;
-    p.rope(&rope, n_rot, s.context)?;
+    p.rope_with_own_base(&rope, n_rot, s.context)?;
     let normed = c.opt_bool(&["qk_layernorm"])?.unwrap_or(false);
     p.copy("token_embd.weight", "model.embed_tokens.weight")?;
     for i in 0..s.layers {
