@@ -203,13 +203,9 @@ pub struct RuleArgs {
     pub seed: Option<u64>,
 }
 
-/// Options of `compare`.
+/// Options of everything that compares two programs.
 #[derive(Debug, Clone, Args)]
-pub struct CompareArgs {
-    /// What B is compared with
-    pub a: String,
-    /// What is judged
-    pub b: String,
+pub struct GateArgs {
     /// A suite: gate, kernels, operations, end_to_end, or a .toml file
     #[arg(long, default_value = "gate")]
     pub suite: String,
@@ -222,6 +218,18 @@ pub struct CompareArgs {
     /// When there is a verdict.
     #[command(flatten)]
     pub rule: RuleArgs,
+}
+
+/// Options of `compare`.
+#[derive(Debug, Clone, Args)]
+pub struct CompareArgs {
+    /// What B is compared with
+    pub a: String,
+    /// What is judged
+    pub b: String,
+    /// What is judged, and when.
+    #[command(flatten)]
+    pub gate: GateArgs,
     /// Write the result as JSON
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
@@ -242,18 +250,9 @@ pub struct CalibrateArgs {
     /// The same once more, best linked separately
     #[arg(default_value = "self")]
     pub b: String,
-    /// A suite
-    #[arg(long, default_value = "gate")]
-    pub suite: String,
-    /// Which benchmarks.
+    /// What is judged, and when.
     #[command(flatten)]
-    pub suites: SuiteArgs,
-    /// How they are run.
-    #[command(flatten)]
-    pub run: RunArgs,
-    /// When there is a verdict.
-    #[command(flatten)]
-    pub rule: RuleArgs,
+    pub gate: GateArgs,
     /// Live runs of A against A
     #[arg(long, value_name = "N", default_value_t = 24, value_parser = clap::value_parser!(u32).range(0..=10_000))]
     pub runs: u32,

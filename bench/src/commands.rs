@@ -1,6 +1,6 @@
 //! What each command does. Each gives the exit code, or an error in one line and its code.
 
-use crate::cli::{CalibrateArgs, CompareArgs, ListArgs, RecordArgs, RuleArgs, SuiteArgs, WorkerArgs};
+use crate::cli::{CalibrateArgs, CompareArgs, GateArgs, ListArgs, RecordArgs, SuiteArgs, WorkerArgs};
 use crate::compare::{Options, Program, wanted};
 use crate::judge::Rule;
 use crate::record::{Name, Recording};
@@ -73,7 +73,8 @@ pub fn record(args: &RecordArgs) -> Result<u8, Failed> {
     Ok(exit::of_recording(&recording, args.run.refuse_taint))
 }
 
-fn options(rule: &RuleArgs, run: &crate::cli::RunArgs, suites: &SuiteArgs, whole: bool) -> Options {
+fn options(gate: &GateArgs) -> Options {
+    let GateArgs { suite, suites, run, rule } = gate;
     let clock = || {
         std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(1, |d| d.as_nanos() as u64)
     };
@@ -81,7 +82,7 @@ fn options(rule: &RuleArgs, run: &crate::cli::RunArgs, suites: &SuiteArgs, whole
         rule: Rule { min_effect: rule.min_effect, alpha: rule.alpha },
         budget: rule.budget,
         filter: suites.filter.clone(),
-        pin: run.cpu(whole),
+        pin: run.cpu(is_whole(suite)),
         timeout: run.timeout(),
         seed: rule.seed.unwrap_or_else(clock),
         progress: true,
@@ -96,11 +97,11 @@ pub fn compare(args: &CompareArgs) -> Result<u8, Failed> {
     if args.a.ends_with(".jsonl") && args.b.ends_with(".jsonl") {
         return compare_recordings(args);
     }
-    let workers = workers(&args.suite, &args.suites, args.rule.links);
+    let workers = workers(&args.gate.suite, &args.gate.suites, args.gate.rule.links);
     let program =
         |text: &str| Ok(Program { name: text.to_owned(), side: workers.resolve(text).map_err(usage)? });
     let (a, b) = (program(&args.a)?, program(&args.b)?);
-    let options = options(&args.rule, &args.run, &args.suites, is_whole(&args.suite));
+    let options = options(&args.gate);
     crate::stop::listen();
     eprintln!("seed {}", options.seed);
     let comparison = crate::compare::compare(&a, &b, &options).map_err(usage)?;
@@ -109,7 +110,7 @@ pub fn compare(args: &CompareArgs) -> Result<u8, Failed> {
         files::write(path, &(text + "\n")).map_err(failure)?;
     }
     println!("{}", print::comparison(&comparison));
-    Ok(exit::of_comparison(&comparison, args.run.refuse_taint))
+    Ok(exit::of_comparison(&comparison, args.gate.run.refuse_taint))
 }
 
 fn compare_recordings(args: &CompareArgs) -> Result<u8, Failed> {
@@ -117,14 +118,14 @@ fn compare_recordings(args: &CompareArgs) -> Result<u8, Failed> {
     let (a, b) = (read(&args.a)?, read(&args.b)?);
     let (mut rows, mut tainted) = (Vec::new(), false);
     if args.across_machines {
-        for (title, mut part) in baseline::across(&a, &b, args.rule.min_effect) {
-            part.retain(|r| wanted(&args.suites.filter, &r.name));
+        for (title, mut part) in baseline::across(&a, &b, args.gate.rule.min_effect) {
+            part.retain(|r| wanted(&args.gate.suites.filter, &r.name));
             println!("{title} (of machines that may be unlike)\n{}", baseline::table(&part));
             rows.extend(part);
         }
     } else {
-        rows = baseline::compare(&a, &b, args.rule.min_effect, &args.accept).map_err(usage)?;
-        rows.retain(|r| wanted(&args.suites.filter, &r.name));
+        rows = baseline::compare(&a, &b, args.gate.rule.min_effect, &args.accept).map_err(usage)?;
+        rows.retain(|r| wanted(&args.gate.suites.filter, &r.name));
         println!("{}", baseline::table(&rows));
     }
     for (side, r) in [("A", &a), ("B", &b)] {
@@ -136,7 +137,7 @@ fn compare_recordings(args: &CompareArgs) -> Result<u8, Failed> {
     let failed = exit::of_recording(&b, false);
     Ok(match failed {
         exit::WRONG_ANSWER | exit::CRASHED => failed,
-        _ if args.run.refuse_taint && tainted => exit::TAINTED,
+        _ if args.gate.run.refuse_taint && tainted => exit::TAINTED,
         _ if slower => exit::REGRESSION,
         _ => exit::OK,
     })
@@ -148,8 +149,8 @@ fn compare_recordings(args: &CompareArgs) -> Result<u8, Failed> {
 /// In one line.
 pub fn calibrate(args: &CalibrateArgs) -> Result<u8, Failed> {
     // One link per side, and not the same: what A against A must not alarm at.
-    let workers = workers(&args.suite, &args.suites, args.rule.links);
-    let options = options(&args.rule, &args.run, &args.suites, is_whole(&args.suite));
+    let workers = workers(&args.gate.suite, &args.gate.suites, args.gate.rule.links);
+    let options = options(&args.gate);
     let plan = calibrate::Plan {
         equal: args.runs as usize,
         injected: args.injected_runs as usize,

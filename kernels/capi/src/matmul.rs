@@ -4,7 +4,7 @@ use crate::args::{Args, Struct, format, read_struct, reserved, times};
 use crate::handle::Handle;
 use crate::status::{Fail, Status, call};
 use kinglet_kernels::format::EncodeError;
-use kinglet_kernels::{Experts, Format, MatMut, Matrix as View, QuantizedRows};
+use kinglet_kernels::{Error, Experts, Format, Kernels, MatMut, Matrix as View, QuantizedRows};
 use std::ffi::{c_char, c_void};
 use std::ops::Range;
 
@@ -189,6 +189,26 @@ pub unsafe extern "C" fn kinglet_quantize(
     })
 }
 
+/// What `f` says of these weights, into `bytes`.
+///
+/// # Safety
+/// `w` is null or a `kinglet_matrix`; `bytes` is null or can be written.
+unsafe fn workspace(
+    kernels: *const Handle,
+    w: *const Matrix,
+    bytes: *mut usize,
+    f: impl FnOnce(&Kernels, &View<'_>) -> Result<usize, Error>,
+) -> Status {
+    call(|| {
+        let (kernels, mut args) = (crate::handle::kernels(kernels)?, Args::new());
+        // SAFETY: the caller's (here and below).
+        let out = unsafe { args.write("bytes", bytes, 1) }?;
+        let w = unsafe { matrix(&mut args, w) }?;
+        out[0] = f(&kernels, &w)?;
+        Ok(())
+    })
+}
+
 /// Bytes of workspace that `kinglet_matmul` and `kinglet_matmul_id` need for weights like these, whatever the number of columns
 /// and rows. A workspace may begin anywhere; 64 bytes are its best alignment.
 ///
@@ -200,14 +220,8 @@ pub unsafe extern "C" fn kinglet_matmul_workspace(
     w: *const Matrix,
     bytes: *mut usize,
 ) -> Status {
-    call(|| {
-        let (kernels, mut args) = (crate::handle::kernels(kernels)?, Args::new());
-        // SAFETY: the caller's (here and below).
-        let out = unsafe { args.write("bytes", bytes, 1) }?;
-        let w = unsafe { matrix(&mut args, w) }?;
-        out[0] = kernels.matmul_scratch(&w);
-        Ok(())
-    })
+    // SAFETY: the caller's.
+    unsafe { workspace(kernels, w, bytes, |k, w| Ok(k.matmul_scratch(w))) }
 }
 
 /// `y[c * y_stride + r] = dot(w[r], x[c]) + bias[r]` for rows `row_begin <= r < row_end` of quantized weights and all `x->n` columns.
@@ -319,14 +333,8 @@ pub unsafe extern "C" fn kinglet_linear_workspace(
     n: usize,
     bytes: *mut usize,
 ) -> Status {
-    call(|| {
-        let (kernels, mut args) = (crate::handle::kernels(kernels)?, Args::new());
-        // SAFETY: the caller's (here and below).
-        let out = unsafe { args.write("bytes", bytes, 1) }?;
-        let w = unsafe { matrix(&mut args, w) }?;
-        out[0] = kernels.linear_workspace(&w, n)?;
-        Ok(())
-    })
+    // SAFETY: the caller's.
+    unsafe { workspace(kernels, w, bytes, |k, w| k.linear_workspace(w, n)) }
 }
 
 /// A whole linear layer with weights of any format, on this thread: `y[c * y_stride + r] = dot(w[r], x[c]) + bias[r]` for `n` rows of
