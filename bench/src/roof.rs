@@ -17,6 +17,8 @@ fn per_cycle(tier: Tier) -> f64 {
         Tier::Avx2 => 32.0,
         Tier::AvxVnni => 64.0,
         Tier::Avx512Vnni => 128.0,
+        // tdpbssd: 16 x 16 x 64 in 16 cycles.
+        Tier::AmxInt8 => 1024.0,
         // smull and smlal of 8 products each, two pipes.
         Tier::Neon => 16.0,
         Tier::DotProd => 32.0,

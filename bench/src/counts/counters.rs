@@ -29,8 +29,8 @@ impl Counter {
     /// The one that counts `tier` unless the user says otherwise.
     pub fn of(tier: Tier, arch: &str) -> Counter {
         match tier {
-            // Neither valgrind nor QEMU's user mode knows AVX-VNNI and AVX-512.
-            Tier::AvxVnni | Tier::Avx512Vnni => Counter::Step,
+            // Neither valgrind nor QEMU's user mode knows AVX-VNNI, AVX-512 and AMX.
+            Tier::AvxVnni | Tier::Avx512Vnni | Tier::AmxInt8 => Counter::Step,
             _ if arch == "x86_64" => Counter::Callgrind,
             _ => Counter::Qemu,
         }

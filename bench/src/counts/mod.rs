@@ -99,11 +99,7 @@ struct Counted {
 }
 
 fn tiers(args: &Args) -> Vec<Tier> {
-    let of = |t: &&Tier| match t {
-        Tier::Scalar => true,
-        Tier::Avx2 | Tier::AvxVnni | Tier::Avx512Vnni => args.arch == "x86_64",
-        _ => args.arch == "aarch64",
-    };
+    let of = |t: &&Tier| t.arch().is_none_or(|arch| arch == args.arch);
     if args.tiers.is_empty() { Tier::ALL.iter().filter(of).copied().collect() } else { args.tiers.clone() }
 }
 
