@@ -444,7 +444,7 @@ FAMILIES = {
 
 
 def main():
-    if not 2 <= len(sys.argv) <= 4:
+    if not 2 <= len(sys.argv) <= 4 or sys.argv[1].startswith("-"):
         sys.exit(__doc__)
     first = int(sys.argv[2]) if len(sys.argv) > 2 else 0
     last = int(sys.argv[3]) if len(sys.argv) > 3 else first + 3
