@@ -66,3 +66,6 @@ pub use format::Format;
 pub use kernels::{Kernels, SCRATCH_ALIGN};
 pub use matrix::{Experts, MatMut, Matrix, QuantizedMut, QuantizedRows};
 pub use tier::Tier;
+
+/// The version of the numerical contract (`reference/CONTRACT.md`): the same version, the same bits.
+pub const CONTRACT_VERSION: u32 = 1;

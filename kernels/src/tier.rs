@@ -26,8 +26,10 @@ pub enum Tier {
     AvxVnni,
     /// [`Tier::Avx2`] and AVX-512 F, BW, DQ, VL and VNNI (Cascade Lake, Ice Lake, Zen 4 and later).
     Avx512Vnni,
-    /// [`Tier::Avx512Vnni`] and AMX with 8-bit integers (Sapphire Rapids and later Xeons), on Linux. Used where it is named only,
-    /// see [`Tier::is_automatic`].
+    /// [`Tier::Avx512Vnni`] and AMX with 8-bit integers (Sapphire Rapids and later Xeons), on Linux.
+    ///
+    /// A process that has asked Linux for tile registers can no longer install alternate signal stacks that are too small for
+    /// them (8 KiB): a program whose `sigaltstack` fails then caps the tier ([`crate::Builder::cap`]).
     AmxInt8,
     /// ARMv8.0 with NEON only: no dotprod, fp16 or LSE (Raspberry Pi 3 and 4, Cortex-A53/A72).
     Neon,
@@ -86,13 +88,6 @@ impl Tier {
         }
     }
 
-    /// Whether the tier is chosen where nothing names it. `amx_int8` is not: it has been proven in an emulator of its
-    /// instructions, but neither its bits nor its speed have been seen on hardware. `KINGLET_TIER=amx_int8` or
-    /// [`crate::Builder::exact`] names it.
-    pub const fn is_automatic(self) -> bool {
-        !matches!(self, Tier::AmxInt8)
-    }
-
     /// Whether this program was compiled for the tier's architecture.
     pub(crate) fn is_native(self) -> bool {
         self.arch().is_none_or(|arch| {
@@ -149,8 +144,8 @@ impl Tier {
         Tier::ALL.iter().copied().filter(|t| t.check().is_ok()).collect()
     }
 
-    /// The tier to use: the one `KINGLET_TIER` names, or else the fastest usable one that [`Tier::is_automatic`]. Without the standard library there
-    /// is no environment, and it is the fastest usable one. [`crate::Kernels::builder`] has more to choose by.
+    /// The tier to use: the one `KINGLET_TIER` names, or else the fastest usable one. Without the standard library there
+    /// is no environment. [`crate::Kernels::builder`] has more to choose by.
     ///
     /// # Errors
     /// [`Error::UnknownTier`] or [`Error::UnusableTier`] when `KINGLET_TIER` names a tier that does not exist
@@ -172,11 +167,10 @@ impl Tier {
         Ok(None)
     }
 
-    /// The fastest usable tier of those that `may` allows and that need not be named; the scalar one when there is no other.
+    /// The fastest tier of those that `may` allows, this machine can run and the operating system permits; the scalar one
+    /// when there is no other.
     pub(crate) fn fastest(may: impl Fn(Tier) -> bool) -> Tier {
-        let usable =
-            Tier::ALL.iter().copied().rev().find(|t| t.is_automatic() && may(*t) && t.check().is_ok());
-        usable.unwrap_or(Tier::Scalar)
+        Tier::ALL.iter().copied().rev().find(|t| may(*t) && t.acquire().is_ok()).unwrap_or(Tier::Scalar)
     }
 }
 

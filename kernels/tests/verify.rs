@@ -31,3 +31,11 @@ fn every_operation_is_right_here_and_hashes_as_everywhere() {
         assert!(hashes == committed, "{}: not tests/data/verify.txt:\n{hashes}", k.tier());
     }
 }
+
+/// The words, the reference and the crate are of one version.
+#[test]
+fn the_contract_has_the_version_that_it_says() {
+    let text = kinglet_reference::CONTRACT;
+    let title = format!("# The numerical contract, version {}\n", kinglet_kernels::CONTRACT_VERSION);
+    assert!(text.starts_with(&title), "{:?} is not {title:?}", text.lines().next());
+}

@@ -15,3 +15,6 @@ pub mod norm;
 pub mod quantize;
 pub mod rope;
 pub mod ssum;
+
+/// The contract in words.
+pub const CONTRACT: &str = include_str!("../CONTRACT.md");

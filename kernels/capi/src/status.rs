@@ -167,6 +167,12 @@ pub extern "C" fn kinglet_abi_version() -> u32 {
     crate::ABI_VERSION
 }
 
+/// The version of the numerical contract: libraries that return the same number return the same bits.
+#[unsafe(no_mangle)]
+pub extern "C" fn kinglet_contract_version() -> u32 {
+    kinglet_kernels::CONTRACT_VERSION
+}
+
 /// The library's version, such as `0.1.0`. Never null; valid for ever.
 #[unsafe(no_mangle)]
 pub extern "C" fn kinglet_version() -> *const c_char {

@@ -102,7 +102,7 @@ fn as_json(seed: u64, reports: &Reports) -> Result<String, CliError> {
         .collect();
     let features: Vec<&str> = Tier::features().into_iter().filter(|f| f.1).map(|f| f.0).collect();
     let all = json!({
-        "kinglet": env!("CARGO_PKG_VERSION"), "contract": 0, "seed": seed,
+        "kinglet": env!("CARGO_PKG_VERSION"), "contract": kinglet_kernels::CONTRACT_VERSION, "seed": seed,
         "arch": std::env::consts::ARCH, "os": std::env::consts::OS, "features": features, "tiers": tiers,
     });
     serde_json::to_string_pretty(&all).map_err(CliError::failure)

@@ -4,11 +4,13 @@
 //! of up to 16 columns, where they lie; B is the codes of a tile: dword `j` of 16 rows is row `j` of B. So C has a row for
 //! each column, with a lane for each row of weights, as everywhere on x86-64.
 //!
-//! | per group of 32, 16 rows and 16 columns | cycles on Sapphire Rapids (measured in prototypes) |
+//! | per group of 32, 16 rows and 16 columns | cycles on Sapphire Rapids |
 //! |---|---|
-//! | tileloadd A, B, tilezero, tdpbssd | 21 (tdpbssd alone 18, for 32 weights as for 64) |
-//! | tilestored into L1 | 21; does not overlap with tdpbssd |
+//! | tileloadd A and B | 14 |
+//! | tilezero, tdpbssd | 18, for 32 weights as for 64; no 512-bit instruction starts meanwhile |
+//! | tilestored into L1 | 18; shares them with nothing |
 //! | 16 x (vcvtdq2ps, vmulps, vfmadd) | 27 |
+//! | all of it | 50 in L1 (`bench/examples/amx_cycles.rs`); about 60 with panels and activations in L2 |
 //!
 //! With sub-scales there are two products of 16 weights each, and the f32 step is twice the conversion and two multiplications
 //! more. All 16 float sums of a tile stay in zmm0 to zmm15, so a second C beside it would not find room for its sums; the tile

@@ -1,8 +1,7 @@
 //! The `amx_int8` tier: [`super::avx512_vnni`] and the 8-bit matrix multiplication of AMX (Sapphire Rapids and later Xeons).
 //!
 //! It differs in one thing: products of many columns run on tile registers, see [`kernel`]. Few columns, attention and floats are
-//! `avx512_vnni`'s. It has been proven in an emulator of its instructions (`tests/amx.rs`) and has not run on hardware yet, so
-//! it is used only where it is asked for by name ([`Tier::is_automatic`]).
+//! `avx512_vnni`'s. `tests/amx.rs` proves it on hardware, and in an emulator of its instructions where there is none.
 
 mod gemm;
 mod kernel;
