@@ -12,10 +12,11 @@ mod worker;
 
 use crate::tools::{Fail, code, put};
 use build::Isa;
+use kinglet::decoder::cache_bytes_read;
 use kinglet::gguf::Gguf;
 use kinglet::model::Model;
 use kinglet::tokenizer::Tokenizer;
-use kinglet_kernels::Tier;
+use kinglet_kernels::{KvType, Tier};
 use roof::Roof;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -300,7 +301,9 @@ fn speed(
                     (tier.to_string(), threads.into(), test.name(), n as usize);
                 // A few columns read the weights once, a generated token each time, a long prompt is bound by arithmetic.
                 let reads = if !test.at_once { u64::from(n) } else { u64::from(n <= 16) };
-                row.bytes = reads * model.bytes_per_token() as u64;
+                let cache =
+                    |i: u64| cache_bytes_read(&model.spec, KvType::F16, depth as usize + i as usize) as u64;
+                row.bytes = reads * model.bytes_per_token() as u64 + (0..reads).map(cache).sum::<u64>();
                 out.line(&table::line(&row));
                 for (name, why) in row.peers.iter().filter_map(|(name, r)| Some((name, r.as_ref().err()?))) {
                     out.notes.push(format!("{name}, {}: {why}", row.test));

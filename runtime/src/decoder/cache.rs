@@ -257,6 +257,18 @@ pub fn cache_bytes(spec: &ModelSpec, ty: KvType, n_ctx: usize, batch: usize) -> 
     spec.layers.iter().map(|l| layer(&l.mixer)).sum()
 }
 
+/// Bytes of the cache that a token at position `depth` reads: keys and values that it sees, each once.
+pub fn cache_bytes_read(spec: &ModelSpec, ty: KvType, depth: usize) -> usize {
+    let layer = |mixer: &Mixer| match mixer {
+        Mixer::Attention(a) => {
+            let (layout, seen) = (layout(a, ty), (depth + 1).min(a.window.unwrap_or(usize::MAX)));
+            seen * a.n_kv_heads * (layout.key_page_bytes() + layout.value_page_bytes()) / KV_PAGE
+        }
+        Mixer::ShortConv(kernel) => ConvState::bytes(*kernel, spec.dim),
+    };
+    spec.layers.iter().map(|l| layer(&l.mixer)).sum()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

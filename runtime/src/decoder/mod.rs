@@ -16,7 +16,7 @@ mod rope;
 mod session;
 mod spread;
 
-pub use cache::{cache_bytes, kept_positions};
+pub use cache::{cache_bytes, cache_bytes_read, kept_positions};
 pub use session::{Session, SessionOptions, Want};
 
 use std::fmt;
