@@ -901,6 +901,11 @@ const char *kinglet_last_error(void);
 uint32_t kinglet_abi_version(void);
 
 /**
+ * The version of the numerical contract: libraries that return the same number return the same bits.
+ */
+uint32_t kinglet_contract_version(void);
+
+/**
  * The library's version, such as `0.1.0`. Never null; valid for ever.
  */
 const char *kinglet_version(void);
