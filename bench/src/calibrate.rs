@@ -207,12 +207,14 @@ pub fn rates(runs: &[LiveRun], rule: Rule, replays: usize, seed: u64) -> Rates {
         return rates;
     }
     let mut random = Random::new(seed);
+    eprintln!("replaying A against A, {replays} times");
     for _ in 0..replays {
         let suite = resample(&pool, rates.rounds, &mut random);
         let slices: Vec<&[f64]> = suite.iter().map(Vec::as_slice).collect();
         rates.false_replayed.add(alarms(&slices, rule).iter().any(Option::is_some));
     }
     for (percent, _, replayed) in &mut rates.found {
+        eprintln!("replaying a slowdown of {percent} %, {replays} times");
         for _ in 0..replays {
             let mut suite = resample(&pool, rates.rounds, &mut random);
             let slow = random.below(suite.len());

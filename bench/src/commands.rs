@@ -158,13 +158,18 @@ pub fn calibrate(args: &CalibrateArgs) -> Result<u8, Failed> {
     };
     crate::stop::listen();
     let runs = calibrate::live([&args.a, &args.b], &workers, &options, plan, &args.log).map_err(usage)?;
+    if crate::stop::asked() {
+        let (log, all) = (args.log.display(), plan.equal + plan.injected);
+        eprintln!("interrupted: {} of {all} runs are in {log}; the same command goes on from there", runs.len());
+        return Ok(exit::INTERRUPTED);
+    }
     let rates = calibrate::rates(&runs, options.rule, plan.replays, options.seed);
     let text = calibrate::markdown(&rates, &runs);
     if let Some(path) = &args.markdown {
         files::write(path, &text).map_err(failure)?;
     }
     println!("{text}");
-    Ok(if crate::stop::asked() { exit::INTERRUPTED } else { exit::OK })
+    Ok(exit::OK)
 }
 
 /// `list`.
