@@ -60,7 +60,7 @@ const char *device_description(ggml_backend_dev_t) { return kinglet_tier_name(ke
 // It has none of its own.
 void device_memory(ggml_backend_dev_t, size_t *free, size_t *total) { *free = *total = 0; }
 
-ggml_backend_dev_type device_type(ggml_backend_dev_t) { return GGML_BACKEND_DEVICE_TYPE_ACCEL; }
+enum ggml_backend_dev_type device_type(ggml_backend_dev_t) { return GGML_BACKEND_DEVICE_TYPE_ACCEL; }
 
 void device_props(ggml_backend_dev_t dev, ggml_backend_dev_props *props) {
   *props = {};

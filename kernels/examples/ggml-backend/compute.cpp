@@ -52,11 +52,11 @@ void Engine::divide(size_t n, size_t values, F f) {
 // All rows of `x`. Products that share an input (queries, keys and values; gate and up) follow each other, and quantize it once.
 kinglet_activations Engine::quantize(const ggml_tensor *x) {
   const size_t n = size(ggml_nrows(x)), k = size(x->ne[0]);
-  kinglet_activations a = {sizeof a, q_.at_least(n * k), d_.at_least(n * k / 32), sums_.at_least(n * k / 16), n, k};
-  if (quantized_ == x) return a;
   int8_t *q = q_.at_least(n * k);
   float *d = d_.at_least(n * k / 32);
   int16_t *sums = sums_.at_least(n * k / 16);
+  const kinglet_activations a = {sizeof a, q, d, sums, n, k};
+  if (quantized_ == x) return a;
   const bool together = ggml_is_contiguous(x);
   divide(n, n * k, [&](size_t begin, size_t end) {
     const size_t step = together ? end - begin : 1;
@@ -79,9 +79,9 @@ void Engine::mul_mat(const ggml_tensor *op, const float *bias) {
   workspaces_.resize(std::max<size_t>(workspaces_.size(), team_.threads()));
   for (Room<char> &workspace : workspaces_) workspace.at_least(bytes);
 
-  // Matrices are used for `repeat2` and `repeat3` neighbours of the input's third and fourth dimension. Those of the third are columns of
+  // A matrix is used for neighbours of the input's third and fourth dimension where it has fewer of them. Those of the third are columns of
   // one product, as they lie side by side in what is quantized and in the result; so are all of them when there is one matrix.
-  const size_t repeat2 = size(x->ne[2] / weights->ne[2]), repeat3 = size(x->ne[3] / weights->ne[3]), ne2 = size(weights->ne[2]);
+  const size_t repeat3 = size(x->ne[3] / weights->ne[3]), ne2 = size(weights->ne[2]);
   const bool single = ne2 == 1 && weights->ne[3] == 1;
   const size_t products = single ? 1 : ne2 * size(x->ne[3]), n = all.n / products, total = products * rows;
   float *y = static_cast<float *>(op->data);
@@ -104,7 +104,6 @@ void Engine::mul_mat(const ggml_tensor *op, const float *bias) {
       at = next.load(std::memory_order_relaxed);
     }
   };
-  static_cast<void>(repeat2);
   team_.run(job);
   count(MUL_MAT);
 }
