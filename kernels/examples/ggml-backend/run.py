@@ -77,7 +77,8 @@ class Llama:
 
     def piece(self, token):
         space = ctypes.create_string_buffer(256)
-        return space.raw[: max(0, self.api.llama_token_to_piece(self.vocab, token, space, len(space), 0, True))].decode(errors="replace")
+        n = self.api.llama_token_to_piece(self.vocab, token, space, len(space), 0, True)
+        return space.raw[: max(0, n)].decode(errors="replace")
 
     def greedy(self):
         """Each token, its text, and how far it was before the second."""
@@ -137,10 +138,12 @@ class Llama:
 
 def load(module):
     """Loads the module into llama.cpp's ggml, before it looks for devices, and returns a function that reads its counts."""
-    from llama_cpp._ggml import libggml
+    from llama_cpp import llama_cpp
 
-    libggml.ggml_backend_load.argtypes, libggml.ggml_backend_load.restype = [ctypes.c_char_p], ctypes.c_void_p
-    if not libggml.ggml_backend_load(module.encode()):
+    # Through llama.cpp's own handle: the package has several copies of ggml's library, of which `llama_cpp._ggml` opens another one.
+    ggml_backend_load = llama_cpp._lib.ggml_backend_load
+    ggml_backend_load.argtypes, ggml_backend_load.restype = [ctypes.c_char_p], ctypes.c_void_p
+    if not ggml_backend_load(module.encode()):
         raise SystemExit(
             f"run.py: ggml does not take {module}: what is wrong stands above; when nothing does, `ldd {module}` shows what it misses, "
             f"and a module has to be built anew for each version of llama-cpp-python (README.md)"
