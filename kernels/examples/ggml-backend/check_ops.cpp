@@ -258,9 +258,27 @@ void check_mul_mat() {
     y->op_params[1] = GGML_HINT_SRC0_IS_HADAMARD;
     return y;
   });
-  refuse("add of two activations", [](ggml_context *c) {
+  const Build sum = [](ggml_context *c) {
+    ggml_tensor *y = ggml_mul_mat(c, ggml_new_tensor_2d(c, GGML_TYPE_Q8_0, 256, 40), floats(c, 256, 50));
+    return ggml_add(c, y, ggml_permute(c, floats(c, 40, 1, 50), 0, 2, 1, 3));
+  };
+  compare("mul_mat and residual", PRODUCT, sum);
+  // The allocator may put a sum over its second argument.
+  compare("mul_mat and residual, over the residual", PRODUCT, [=](ggml_context *c) {
+    ggml_tensor *y = sum(c), *place = ggml_view_tensor(c, y->src[1]);
+    place->op = GGML_OP_ADD;
+    place->src[0] = y->src[0];
+    place->src[1] = y->src[1];
+    return place;
+  });
+  compare("mul_mat, bias and residual", PRODUCT, [](ggml_context *c) {
     ggml_tensor *y = ggml_mul_mat(c, ggml_new_tensor_2d(c, GGML_TYPE_Q8_0, 256, 40), floats(c, 256, 5));
-    return ggml_add(c, y, floats(c, 40, 5));
+    return ggml_add_inplace(c, ggml_add_inplace(c, y, floats(c, 40)), floats(c, 40, 5));
+  });
+  refuse("a sum of two activations", [](ggml_context *c) { return ggml_add(c, floats(c, 64, 32), floats(c, 64, 32)); });
+  refuse("mul_mat and a number for each row", [](ggml_context *c) {
+    ggml_tensor *y = ggml_mul_mat(c, ggml_new_tensor_2d(c, GGML_TYPE_Q8_0, 256, 40), floats(c, 256, 5));
+    return ggml_add(c, y, floats(c, 1, 5));
   });
 }
 
@@ -281,7 +299,10 @@ void check_rms_norm() {
           [](ggml_context *c) { return ggml_mul_inplace(c, ggml_rms_norm(c, floats(c, 576, 64), 1e-5F), floats(c, 576)); });
   refuse("rms_norm transposed", [](ggml_context *c) { return ggml_rms_norm(c, ggml_transpose(c, floats(c, 32, 64)), 1e-5F); });
   refuse("norm", [](ggml_context *c) { return ggml_norm(c, floats(c, 64, 32), 1e-5F); });
-  refuse("rms_norm and a factor for each row",
+  compare("rms_norm, weight and residual", EXACT, [](ggml_context *c) {
+    return ggml_add(c, ggml_mul_inplace(c, ggml_rms_norm(c, floats(c, 64, 32), 1e-5F), floats(c, 64)), floats(c, 64, 32));
+  });
+  refuse("rms_norm and factors for each row",
          [](ggml_context *c) { return ggml_mul(c, ggml_rms_norm(c, floats(c, 64, 32), 1e-5F), floats(c, 64, 32)); });
   refuse("a product of two activations", [](ggml_context *c) { return ggml_mul(c, floats(c, 64, 32), floats(c, 64)); });
 }

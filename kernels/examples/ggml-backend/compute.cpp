@@ -2,12 +2,13 @@
 #include <cmath>
 #include <cstdio>
 #include <cstring>
+#include <utility>
 
 #include "ops.hpp"
 
 namespace kinglet_ggml {
 
-const char *const KIND_NAMES[KINDS] = {"mul_mat", "rms_norm", "rope", "bias", "norm_weight"};
+const char *const KIND_NAMES[KINDS] = {"mul_mat", "rms_norm", "rope", "norm_weight", "add"};
 std::atomic<uint64_t> counts[KINDS];
 
 // Rows of weights are handed out in multiples of this, and a part is this share of what is left for each thread.
@@ -188,22 +189,8 @@ void Engine::rope(ggml_tensor *op) {
   count(ROPE);
 }
 
-// Where the product is computed elsewhere in memory than the sum, or in another part of the graph.
-void Engine::add_bias(const ggml_tensor *op) {
-  const ggml_tensor *x = op->src[0];
-  const size_t n = size(x->ne[0]);
-  const float *bias = static_cast<const float *>(op->src[1]->data);
-  divide(size(ggml_nrows(x)), size(ggml_nelements(x)), [&](size_t begin, size_t end) {
-    for (size_t i = begin; i < end; i++) {
-      float *to = floats(op, i);
-      if (to != floats(x, i)) std::memcpy(to, floats(x, i), n * sizeof(float));
-      check(kinglet_add(kernels_, to, bias, n), "bias");
-    }
-  });
-  count(BIAS);
-}
-
-void Engine::multiply_weight(const ggml_tensor *op) {
+// As `add`: where the norm lies elsewhere.
+void Engine::norm_weight(const ggml_tensor *op) {
   const ggml_tensor *x = op->src[0];
   const float *weight = static_cast<const float *>(op->src[1]->data);
   divide(size(ggml_nrows(x)), size(ggml_nelements(x)), [&](size_t begin, size_t end) {
@@ -214,6 +201,24 @@ void Engine::multiply_weight(const ggml_tensor *op) {
     }
   });
   count(NORM_WEIGHT);
+}
+
+// A residual; or a bias, where the product lies elsewhere in memory than the sum or is in another part of the graph.
+void Engine::add(const ggml_tensor *op) {
+  const ggml_tensor *x = op->src[0], *addend = op->src[1];
+  const size_t n = size(x->ne[0]);
+  const bool single = ggml_nrows(addend) == 1;
+  divide(size(ggml_nrows(x)), size(ggml_nelements(x)), [&](size_t begin, size_t end) {
+    for (size_t i = begin; i < end; i++) {
+      float *to = floats(op, i);
+      const float *a = floats(x, i), *b = floats(addend, single ? 0 : i);
+      // The allocator may have put the sum over either.
+      if (to == b) std::swap(a, b);
+      if (to != a) std::memcpy(to, a, n * sizeof(float));
+      check(kinglet_add(kernels_, to, b, n), "add");
+    }
+  });
+  count(ADD);
 }
 
 bool Engine::compute(ggml_cgraph *graph) {
@@ -228,7 +233,7 @@ bool Engine::compute(ggml_cgraph *graph) {
   for (int i = 0; i < nodes && !failed_; i++) {
     if (skipped(i)) continue;
     ggml_tensor *op = ggml_graph_node(graph, i);
-    // The norm's weight or the product's bias, where the allocator has put the result over its input: nobody else reads that then.
+    // The norm's weight or the product's bias go with it where the allocator has put the result over its input: nobody else reads that then.
     int after = i + 1;
     while (after < nodes && skipped(after)) after++;
     const ggml_tensor *with = after < nodes ? ggml_graph_node(graph, after) : nullptr;
@@ -239,9 +244,9 @@ bool Engine::compute(ggml_cgraph *graph) {
     const ggml_tensor *last = op;
     switch (op->op) {
       case GGML_OP_MUL_MAT:
-        if (takes(GGML_OP_ADD)) last = with;
+        if (takes(GGML_OP_ADD) && ggml_nrows(with->src[1]) == 1) last = with;
         mul_mat(op, last == op ? nullptr : static_cast<const float *>(with->src[1]->data));
-        if (last != op) count(BIAS);
+        if (last != op) count(ADD);
         break;
       case GGML_OP_RMS_NORM:
         if (takes(GGML_OP_MUL)) last = with;
@@ -252,10 +257,10 @@ bool Engine::compute(ggml_cgraph *graph) {
         rope(op);
         break;
       case GGML_OP_ADD:
-        add_bias(op);
+        add(op);
         break;
       case GGML_OP_MUL:
-        multiply_weight(op);
+        norm_weight(op);
         break;
       default:
         std::fprintf(stderr, "ggml-kinglet: %s was given to it, which it does not compute\n", ggml_op_desc(op));

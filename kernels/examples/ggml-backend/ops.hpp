@@ -20,7 +20,7 @@ bool supports(const ggml_tensor *op);
 bool is_view(const ggml_tensor *op);
 
 // The kinds of operations that are counted.
-enum Kind { MUL_MAT, RMS_NORM, ROPE, BIAS, NORM_WEIGHT, KINDS };
+enum Kind { MUL_MAT, RMS_NORM, ROPE, NORM_WEIGHT, ADD, KINDS };
 extern const char *const KIND_NAMES[KINDS];
 // Operations computed in this process so far.
 extern std::atomic<uint64_t> counts[KINDS];
@@ -78,8 +78,8 @@ class Engine {
   void mul_mat(const ggml_tensor *op, const float *bias);
   void rms_norm(const ggml_tensor *op, const float *weight);
   void rope(ggml_tensor *op);
-  void add_bias(const ggml_tensor *op);
-  void multiply_weight(const ggml_tensor *op);
+  void norm_weight(const ggml_tensor *op);
+  void add(const ggml_tensor *op);
 
   kinglet_activations quantize(const ggml_tensor *x);
   const Angles &angles(const ggml_tensor *op);

@@ -63,6 +63,22 @@ static bool supports_rope(const ggml_tensor *op) {
          (!factors || (factors->type == GGML_TYPE_F32 && ggml_is_contiguous(factors) && factors->ne[0] >= p.dims / 2));
 }
 
+// By the norm's weight, which is an argument of the same kernel.
+static bool supports_mul(const ggml_tensor *op) {
+  return op->src[0]->op == GGML_OP_RMS_NORM && supports_rms_norm(op->src[0]) && vector_for(op->src[1], op) && float_rows(op);
+}
+
+// Of a bias, which is an argument of the product's kernel, or of a residual. It begins with what is computed here, so that work is not handed over
+// for an addition's sake.
+static bool supports_add(const ggml_tensor *op) {
+  const ggml_tensor *x = op->src[0];
+  // A bias may come between.
+  if (x->op == GGML_OP_ADD && vector_for(x->src[1], x)) x = x->src[0];
+  const bool ours = (x->op == GGML_OP_MUL_MAT && supports_mul_mat(x)) || (x->op == GGML_OP_MUL && supports_mul(x));
+  return ours && float_rows(op->src[0]) && float_rows(op) &&
+         (vector_for(op->src[1], op) || (float_rows(op->src[1]) && ggml_are_same_shape(op->src[1], op)));
+}
+
 bool supports(const ggml_tensor *op) {
   if (is_view(op)) return true;
   switch (op->op) {
@@ -72,11 +88,10 @@ bool supports(const ggml_tensor *op) {
       return supports_rms_norm(op);
     case GGML_OP_ROPE:
       return supports_rope(op);
-    // A norm's weight and a product's bias are arguments of the same kernel.
     case GGML_OP_MUL:
-      return op->src[0]->op == GGML_OP_RMS_NORM && supports_rms_norm(op->src[0]) && vector_for(op->src[1], op) && float_rows(op);
+      return supports_mul(op);
     case GGML_OP_ADD:
-      return op->src[0]->op == GGML_OP_MUL_MAT && supports_mul_mat(op->src[0]) && vector_for(op->src[1], op) && float_rows(op);
+      return supports_add(op);
     default:
       return false;
   }
