@@ -386,6 +386,7 @@ int main(int argc, char **argv) {
   cpu = ggml_backend_cpu_init();
   void *address = ggml_backend_reg_get_proc_address(reg, "ggml_backend_set_n_threads");
   if (!kinglet || !cpu || !address) die("no backend");
+  ggml_backend_cpu_set_n_threads(cpu, 1);
   std::memcpy(&set_threads, &address, sizeof address);
   check_mul_mat();
   check_rms_norm();

@@ -35,7 +35,7 @@ class Llama:
         # Kept, as llama.cpp keeps the pointer.
         self.callback = llama_cpp.llama_log_callback(lambda level, text, data: self.log.append(text.decode(errors="replace")))
         llama_cpp.llama_log_set(self.callback, ctypes.c_void_p())
-        self.counts = load(module) if module else dict
+        self.counts = load(module, self.log) if module else dict
         llama_cpp.llama_backend_init()
         params = llama_cpp.llama_model_default_params()
         # Repacked weights are no longer what is in the file, and only ggml's CPU backend can read them.
@@ -136,7 +136,7 @@ class Llama:
                 return self.counts()
 
 
-def load(module):
+def load(module, log):
     """Loads the module into llama.cpp's ggml, before it looks for devices, and returns a function that reads its counts."""
     from llama_cpp import llama_cpp
 
@@ -144,10 +144,8 @@ def load(module):
     ggml_backend_load = llama_cpp._lib.ggml_backend_load
     ggml_backend_load.argtypes, ggml_backend_load.restype = [ctypes.c_char_p], ctypes.c_void_p
     if not ggml_backend_load(module.encode()):
-        raise SystemExit(
-            f"run.py: ggml does not take {module}: what is wrong stands above; when nothing does, `ldd {module}` shows what it misses, "
-            f"and a module has to be built anew for each version of llama-cpp-python (README.md)"
-        )
+        raise SystemExit(f"run.py: ggml does not take {module}: {''.join(log[-3:]).strip()}\n"
+                         f"A module is built anew for each version of llama-cpp-python (README.md)")
     function = ctypes.CDLL(module).kinglet_ggml_counts
     function.argtypes = [ctypes.c_size_t, ctypes.POINTER(ctypes.c_char_p), ctypes.POINTER(ctypes.c_uint64)]
     function.restype = ctypes.c_bool
