@@ -4,8 +4,9 @@
 #
 #   ci/ggml_backend.sh [--python PYTHON] [MODEL.gguf [OPTION OF run.py...]]
 #
-# --python: one that has llama-cpp-python, built by pip; without it, that of kinglet-bench, or one that is built into a cache (ten minutes or more).
-# Without a model: smollm2:135m, fetched by pip. Not part of .ci/run, for what it takes to build. Installs Debian packages that are missing.
+# --python: one that has llama-cpp-python, built by pip; without it, that of kinglet-bench, or one that is built into a cache (ten minutes
+# or more). Without a model: smollm2:135m, fetched by pip. Not part of .ci/run, for what it takes to build. Installs Debian packages that
+# are missing.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 cache=${XDG_CACHE_HOME:-$HOME/.cache}

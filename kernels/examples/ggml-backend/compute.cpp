@@ -100,7 +100,8 @@ void Engine::mul_mat(const ggml_tensor *op, const float *bias) {
       const size_t product = at / rows, column = product * n;
       kinglet_matrix w = shape;
       w.data = static_cast<const char *>(weights->data) + product % ne2 * weights->nb[2] + product / ne2 / repeat3 * weights->nb[3];
-      const kinglet_activations a = {sizeof a, all.q + column * all.k, all.d + column * all.k / 32, all.sums + column * all.k / 16, n, all.k};
+      const size_t first = column * all.k;
+      const kinglet_activations a = {sizeof a, all.q + first, all.d + first / 32, all.sums + first / 16, n, all.k};
       check(kinglet_matmul(kernels_, &w, &a, bias, begin, end, y + column * rows, rows, workspace, bytes), "matmul");
       at = next.load(std::memory_order_relaxed);
     }
@@ -238,8 +239,8 @@ bool Engine::compute(ggml_cgraph *graph) {
     while (after < nodes && skipped(after)) after++;
     const ggml_tensor *with = after < nodes ? ggml_graph_node(graph, after) : nullptr;
     const auto takes = [&](ggml_op kind) {
-      return with && with->op == kind && with->src[0] == op && with->data == op->data && ggml_are_same_stride(with, op) && supports(with) &&
-             !overlap(op, with->src[1]);
+      return with && with->op == kind && with->src[0] == op && with->data == op->data && ggml_are_same_stride(with, op) &&
+             supports(with) && !overlap(op, with->src[1]);
     };
     const ggml_tensor *last = op;
     switch (op->op) {

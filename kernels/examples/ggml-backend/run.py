@@ -216,14 +216,16 @@ def arguments():
     options = parser.parse_args()
     if options.threads < 1 or options.repetitions < 1:
         parser.error("threads and repetitions are 1 or more")
-    for file, what in ((options.model, "no model"), (options.text, "no text"), (options.module, "no module; README.md says how to build it:")):
+    no_module = "no module; README.md says how to build it:"
+    for file, what in ((options.model, "no model"), (options.text, "no text"), (options.module, no_module)):
         if not Path(file).is_file():
             parser.error(f"{what} {file}")
     try:
         import llama_cpp
     except ImportError as error:
         parser.error(f"{error}. This Python ({sys.executable}) has no llama-cpp-python: `python3 -m venv ENV && ENV/bin/pip install "
-                     f"--no-binary llama-cpp-python llama-cpp-python==0.3.36` builds it, in ten minutes or more; then ENV/bin/python {__file__} …")
+                     f"--no-binary llama-cpp-python llama-cpp-python==0.3.36` builds it, in ten minutes or more; then ENV/bin/python "
+                     f"{__file__} …")
     return options, llama_cpp.__version__
 
 

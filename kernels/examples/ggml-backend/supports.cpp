@@ -68,8 +68,8 @@ static bool supports_mul(const ggml_tensor *op) {
   return op->src[0]->op == GGML_OP_RMS_NORM && supports_rms_norm(op->src[0]) && vector_for(op->src[1], op) && float_rows(op);
 }
 
-// Of a bias, which is an argument of the product's kernel, or of a residual. It begins with what is computed here, so that work is not handed over
-// for an addition's sake.
+// Of a bias, which is an argument of the product's kernel, or of a residual. It begins with what is computed here, so that work is not
+// handed over for an addition's sake.
 static bool supports_add(const ggml_tensor *op) {
   const ggml_tensor *x = op->src[0];
   // A bias may come between.

@@ -23,8 +23,8 @@ class Team {
   void resize(unsigned threads);
   unsigned threads() const { return threads_; }
 
-  // Calls `f(worker)` on all threads, `worker < threads()`, and returns when all have returned. There may be fewer threads than wanted: `f` takes
-  // work until there is none. It must not throw.
+  // Calls `f(worker)` on all threads, `worker < threads()`, and returns when all have returned. There may be fewer threads than wanted:
+  // `f` takes work until there is none. It must not throw.
   template <class F>
   void run(F &f) {
     run([](void *data, unsigned worker) { (*static_cast<F *>(data))(worker); }, &f);
