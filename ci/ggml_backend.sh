@@ -34,7 +34,7 @@ if [[ -z $python ]]; then
   if [[ ! -f $venv/complete ]]; then
     echo "building llama.cpp from its PyPI package into $venv, once: ten minutes or more"
     python3 -m venv --clear "$venv"
-    # Its tile kernels for AMX are not in the comparison, as kinglet's are not automatic either.
+    # As kinglet-bench builds it: compare with KINGLET_TIER=avx512_vnni where there is AMX.
     flags=
     [[ $(uname -m) != x86_64 ]] || flags="-mno-amx-tile -mno-amx-int8 -mno-amx-bf16"
     CFLAGS=$flags CXXFLAGS=$flags "$python" -m pip install -q --no-cache-dir --no-binary llama-cpp-python llama-cpp-python numpy

@@ -4,7 +4,8 @@
 
 Run it with the Python that has llama-cpp-python (pip's, unmodified). Two processes take turns: llama.cpp as it comes, with its own
 repacking of weights, and llama.cpp with the module loaded. It fails when the module computed nothing or perplexity moved; a text that
-differs is shown, with how close the two words were, as the two round differently.
+differs is shown, with how close the two words were, as the two round differently. KINGLET_TIER forces the module's tier, such as
+avx512_vnni beside a llama.cpp that was built without AMX.
 """
 
 import argparse
@@ -35,7 +36,7 @@ class Llama:
         # Kept, as llama.cpp keeps the pointer.
         self.callback = llama_cpp.llama_log_callback(lambda level, text, data: self.log.append(text.decode(errors="replace")))
         llama_cpp.llama_log_set(self.callback, ctypes.c_void_p())
-        self.counts = load(module, self.log) if module else dict
+        self.tier, self.counts = load(module, self.log) if module else ("", dict)
         llama_cpp.llama_backend_init()
         params = llama_cpp.llama_model_default_params()
         # Repacked weights are no longer what is in the file, and only ggml's CPU backend can read them.
@@ -134,16 +135,22 @@ class Llama:
                 return self.timed([1] * TG)
             case "counts":
                 return self.counts()
+            case "instructions":
+                info = self.api.llama_print_system_info().decode()
+                return self.tier or ", ".join(part.split("=")[0].strip(" :|") for part in info.split("|") if "= 1" in part)
 
 
 def load(module, log):
-    """Loads the module into llama.cpp's ggml, before it looks for devices, and returns a function that reads its counts."""
+    """Loads the module into llama.cpp's ggml, before it looks for devices. The name of its tier, and a function that reads its counts."""
     from llama_cpp import llama_cpp
 
     # Through llama.cpp's own handle: the package has several copies of ggml's library, of which `llama_cpp._ggml` opens another one.
-    ggml_backend_load = llama_cpp._lib.ggml_backend_load
-    ggml_backend_load.argtypes, ggml_backend_load.restype = [ctypes.c_char_p], ctypes.c_void_p
-    if not ggml_backend_load(module.encode()):
+    ggml = llama_cpp._lib
+    ggml.ggml_backend_load.argtypes, ggml.ggml_backend_load.restype = [ctypes.c_char_p], ctypes.c_void_p
+    ggml.ggml_backend_reg_dev_get.argtypes, ggml.ggml_backend_reg_dev_get.restype = [ctypes.c_void_p, ctypes.c_size_t], ctypes.c_void_p
+    ggml.ggml_backend_dev_description.argtypes, ggml.ggml_backend_dev_description.restype = [ctypes.c_void_p], ctypes.c_char_p
+    module_reg = ggml.ggml_backend_load(module.encode())
+    if not module_reg:
         raise SystemExit(f"run.py: ggml does not take {module}: {''.join(log[-3:]).strip()}\n"
                          f"A module is built anew for each version of llama-cpp-python (README.md)")
     function = ctypes.CDLL(module).kinglet_ggml_counts
@@ -156,7 +163,7 @@ def load(module, log):
             out[name.value.decode()] = count.value
         return out
 
-    return counts
+    return ggml.ggml_backend_dev_description(ggml.ggml_backend_reg_dev_get(module_reg, 0)).decode(), counts
 
 
 def work(request):
@@ -237,6 +244,7 @@ def main():
     before = Process(**common, module=None, repack=not options.no_repack)
     after = Process(**common, module=str(Path(options.module).resolve()), repack=False)
     print(f"{Path(options.model).name}, llama-cpp-python {version}, threads: {options.threads}")
+    print(f"llama.cpp was built for: {before.ask('instructions')}; tier of the module: {after.ask('instructions')}")
     compare_text(before.ask("greedy"), after.ask("greedy"))
     same = compare_perplexity(before.ask("nll", str(options.text)), after.ask("nll", str(options.text)))
 
