@@ -137,7 +137,7 @@ class Llama:
                 return self.counts()
             case "instructions":
                 info = self.api.llama_print_system_info().decode()
-                return self.tier or ", ".join(part.split("=")[0].strip(" :|") for part in info.split("|") if "= 1" in part)
+                return self.tier or ", ".join(part.split("=")[0].split(":")[-1].strip() for part in info.split("|") if "= 1" in part)
 
 
 def load(module, log):
