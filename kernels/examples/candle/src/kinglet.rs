@@ -2,6 +2,7 @@
 
 use crate::file::Place;
 use crate::{Linear, ModelFile, Pool};
+use candle_core::backend::BackendStorage;
 use candle_core::quantized::GgmlDType;
 use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result, Shape, Tensor, bail};
 use kinglet_kernels::{Error, Format, Kernels, MatMut, Matrix, QuantizedRows, SCRATCH_ALIGN, format};
@@ -41,6 +42,9 @@ fn room<T: Clone + Default>(v: &mut Vec<T>, len: usize) -> &mut [T] {
     &mut v[..len]
 }
 
+/// What a call of a kernel returns.
+type Outcome = std::result::Result<(), Error>;
+
 fn wrap(e: Error) -> candle_core::Error {
     candle_core::Error::wrap(e)
 }
@@ -65,7 +69,7 @@ impl Engine {
     }
 
     /// `y[c] = w * x[c] + bias`, divided by rows; `x` is `[n][cols]`, `y` is `[n][rows]`.
-    fn product(&self, w: &Matrix<'_>, x: &[f32], bias: Option<&[f32]>, y: &mut [f32]) -> Result<(), Error> {
+    fn product(&self, w: &Matrix<'_>, x: &[f32], bias: Option<&[f32]>, y: &mut [f32]) -> Outcome {
         let mut workspace = self.spare().pop().unwrap_or_default();
         let done = self.product_in(&mut workspace, w, x, bias, y);
         self.spare().push(workspace);
@@ -79,7 +83,7 @@ impl Engine {
         x: &[f32],
         bias: Option<&[f32]>,
         y: &mut [f32],
-    ) -> Result<(), Error> {
+    ) -> Outcome {
         let (k, kernels) = (w.cols(), &self.kernels);
         let n = x.len() / k;
         let input = match w.format().is_float() {

@@ -21,7 +21,7 @@ impl Pool {
     pub fn for_each<T: Send, E: Send>(
         self,
         items: Vec<T>,
-        f: impl Fn(T) -> Result<(), E> + Sync,
+        f: impl Fn(T) -> Result<(), E> + Send + Sync,
     ) -> Result<(), E> {
         if items.len() < 2 {
             return items.into_iter().try_for_each(f);
