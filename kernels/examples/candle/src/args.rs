@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 pub const USAGE: &str = "\
 kinglet-candle MODEL.gguf [options]      llama or qwen2, for instance SmolLM2 or Qwen2.5
+kinglet-candle --formats [-t N] [-r N]   one layer of each format, by candle's product and by kinglet's
 
   --prompt TEXT       what to continue
   -n N                at most so many tokens (48)
@@ -27,6 +28,7 @@ pub struct Args {
     pub tokenizer: Option<PathBuf>,
     pub pool: Pool,
     pub compare: bool,
+    pub formats: bool,
     pub pp: usize,
     pub tg: usize,
     pub repetitions: usize,
@@ -48,6 +50,7 @@ impl Args {
             tokenizer: None,
             pool: Pool::Rayon,
             compare: false,
+            formats: false,
             pp: 512,
             tg: 64,
             repetitions: 5,
@@ -59,6 +62,7 @@ impl Args {
             match word.as_str() {
                 "-h" | "--help" => return Ok(None),
                 "--compare" => args.compare = true,
+                "--formats" => args.formats = true,
                 "--prompt" => args.prompt = value()?,
                 "--tokenizer" => args.tokenizer = Some(value()?.into()),
                 "-n" => args.n = number("-n", &value()?)?,
@@ -79,7 +83,7 @@ impl Args {
                 _ => return Err(format!("{word}: one model at a time")),
             }
         }
-        if args.model.as_os_str().is_empty() {
+        if args.model.as_os_str().is_empty() && !args.formats {
             return Err("which model?".to_owned());
         }
         if args.threads == 0 || args.n == 0 || args.pp == 0 || args.tg == 0 {

@@ -123,7 +123,8 @@ fn sample<L: Linear>(args: &Args, model: &mut Model<L>) -> Result<[Sample; 2]> {
     Ok([pp, tg])
 }
 
-fn median(values: impl Iterator<Item = f64>) -> f64 {
+/// The middle one.
+pub fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;

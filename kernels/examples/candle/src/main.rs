@@ -2,6 +2,7 @@
 
 mod args;
 mod compare;
+mod formats;
 
 use args::{Args, USAGE};
 use candle_core::quantized::tokenizer::TokenizerFromGguf;
@@ -41,6 +42,10 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<ExitCode> {
+    if args.formats {
+        let engine = Engine::new(args.pool, args.threads)?;
+        return formats::formats(args, &engine).map(|()| ExitCode::SUCCESS);
+    }
     let file = ModelFile::open(&args.model)?;
     let text = Text::open(&file, args.tokenizer.as_deref())?;
     let ids = text.encode(&args.prompt)?;

@@ -162,3 +162,18 @@ fn bad_input_is_an_error_that_names_it() -> Result<()> {
     refused(tensor((2, 256), 1)?.to_dtype(DType::F16)?, "to_dtype");
     Ok(())
 }
+
+#[test]
+fn an_error_of_one_part_is_returned() {
+    for pool in [Pool::Rayon, Pool::Candle] {
+        let seen = std::sync::atomic::AtomicUsize::new(0);
+        let count = |i: usize| {
+            seen.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            if i == 7 { Err(i) } else { Ok(()) }
+        };
+        assert_eq!(pool.for_each((0..20).collect(), count), Err(7), "{pool:?}");
+        seen.store(0, std::sync::atomic::Ordering::Relaxed);
+        assert_eq!(pool.for_each((8..28).collect(), count), Ok(()), "{pool:?}");
+        assert_eq!(seen.into_inner(), 20, "{pool:?}");
+    }
+}
