@@ -94,7 +94,12 @@ impl<L: Linear> Model<L> {
         let (hidden, heads) = (number("embedding_length")?, number("attention.head_count")?);
         let kv_heads = number("attention.head_count_kv").unwrap_or(heads);
         let head_dim = number("attention.key_length").unwrap_or(hidden / heads.max(1));
-        if kv_heads == 0 || !heads.is_multiple_of(kv_heads) || head_dim == 0 || !head_dim.is_multiple_of(2) {
+        if heads == 0
+            || kv_heads == 0
+            || !heads.is_multiple_of(kv_heads)
+            || head_dim == 0
+            || !head_dim.is_multiple_of(2)
+        {
             bail!("{heads} heads of {head_dim}, {kv_heads} for keys and values");
         }
         let float = |key: &str| file.get(&format!("{arch}.{key}")).map(|value| value.to_f32()).transpose();

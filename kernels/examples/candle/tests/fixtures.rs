@@ -86,3 +86,17 @@ fn what_the_decoder_does_not_know_is_an_error() -> Result<()> {
     assert!(ModelFile::open(&fixture("llama-tinyllama").join("tokens.json")).is_err(), "no GGUF file");
     Ok(())
 }
+
+#[test]
+fn a_file_that_ends_too_early_is_an_error() -> Result<()> {
+    let engine = Engine::new(Pool::Rayon, 1)?;
+    let whole = std::fs::read(fixture("smollm2-q-q4_1").join("model.gguf"))?;
+    let path = std::env::temp_dir().join(format!("kinglet-candle-{}.gguf", std::process::id()));
+    for len in (0..whole.len()).step_by(whole.len() / 40 + 1).chain([whole.len() - 32]) {
+        std::fs::write(&path, &whole[..len])?;
+        let model = ModelFile::open(&path).and_then(|file| Model::<KingletLinear>::load(&engine, &file));
+        assert!(model.is_err(), "{len} of {} bytes were enough", whole.len());
+    }
+    std::fs::remove_file(&path)?;
+    Ok(())
+}
