@@ -3,7 +3,8 @@
 //! Weights are GGUF blocks in place ([`Matrix`]); activations are quantized once per use
 //! ([`QuantizedRows`]); [`Kernels`] holds the fastest kernels that this CPU can run and is the only way to
 //! call them. Every kernel of every [`Tier`] equals `kinglet-reference` bit for bit; the contract is
-//! written down in `reference/CONTRACT.md`, and what it promises to callers in `kernels/docs/contract.md`.
+//! written down in `reference/CONTRACT.md`, and what it promises to callers in `kernels/docs/contract.md`. `kernels/examples/candle`
+//! puts them into an engine that is there already.
 //!
 //! ```
 //! use kinglet_kernels::{Format, Kernels, MatMut, Matrix};
