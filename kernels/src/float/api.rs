@@ -101,6 +101,13 @@ impl Kernels {
 
     /// [`Kernels::rms_norm`] in place.
     ///
+    /// ```
+    /// let mut x = [3.0, -3.0];
+    /// kinglet_kernels::Kernels::detect()?.rms_norm_in_place(&mut x, Some(&[1.0, 2.0]), 0.0)?;
+    /// assert_eq!(x.map(f32::round), [1.0, -2.0]);
+    /// # Ok::<(), kinglet_kernels::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Shape`] when lengths differ.
     pub fn rms_norm_in_place(&self, x: &mut [f32], w: Option<&[f32]>, eps: f32) -> Result<(), Error> {
@@ -144,6 +151,13 @@ impl Kernels {
     }
 
     /// [`Kernels::layer_norm`] in place.
+    ///
+    /// ```
+    /// let mut x = [5.0, 1.0];
+    /// kinglet_kernels::Kernels::detect()?.layer_norm_in_place(&mut x, None, Some(&[0.0, 7.0]), 0.0)?;
+    /// assert_eq!(x.map(f32::round), [1.0, 6.0]);
+    /// # Ok::<(), kinglet_kernels::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Shape`] when lengths differ.

@@ -62,6 +62,14 @@ pub const fn encodes(format: Format) -> bool {
 
 /// Encodes `row`; `out` has [`Format::row_bytes`] bytes. The bytes depend on the values alone, not on the CPU.
 ///
+/// ```
+/// use kinglet_kernels::{Format, format::encode_row};
+/// let mut block = [0u8; 34];
+/// encode_row(Format::Q8_0, &[127.0; 32], &mut block)?;
+/// assert_eq!(block[2..], [127; 32]); // after the scale, which is 1 as f16
+/// # Ok::<(), kinglet_kernels::format::EncodeError>(())
+/// ```
+///
 /// # Errors
 /// See [`EncodeError`]; `out` is then as it was.
 pub fn encode_row(format: Format, row: &[f32], out: &mut [u8]) -> Result<(), EncodeError> {
