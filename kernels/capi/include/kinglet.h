@@ -7,8 +7,8 @@
  *   result has been written.
  * - Null, misaligned, overlapping, too large and wrapping arguments and unknown numbers are refused. Pointers to nothing are null or have
  *   a count of 0.
- * - No allocation, lock, thread or exception, unless a function says so (kinglet_detect locks once per tier). Every function may be called
- *   from any thread; to divide a product, give threads disjoint rows.
+ * - No allocation, lock, thread or exception, unless a function says so (kinglet_detect and kinglet_verify do). Every function may be
+ *   called from any thread; to divide a product, give threads disjoint rows.
  * - Threads must round to nearest and keep denormals (the state a thread begins in), else KINGLET_STATUS_FLOAT_ENVIRONMENT.
  * - Structs begin with their size, so that they can grow: set it to sizeof, and what you do not use to 0.
  * Licensed under MIT or Apache-2.0, as you like.
@@ -576,7 +576,8 @@ kinglet_status kinglet_attention_finish(const struct kinglet_kernels *kernels,
 
 /**
  * Chooses the kernels to use and writes a handle to `out`. `options` may be null for the default. Handles are the same for the
- * same tier, need not be freed and may be shared by threads.
+ * same tier, need not be freed and may be shared by threads. Locks once per tier, and may allocate while it reads `KINGLET_TIER`: call it
+ * when your program starts.
  *
  * # Safety
  * `options` is null or a `kinglet_options` whose strings are null or end with 0; `out` can be written.

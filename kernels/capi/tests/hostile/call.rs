@@ -9,7 +9,7 @@ pub const HUGE: [usize; 6] =
     [usize::MAX, usize::MAX / 2 + 1, usize::MAX / 3, 1 << 62, (1 << 62) + 1, 1 << 63];
 
 pub struct Rng {
-    state: u64,
+    pub state: u64,
     /// How many sizes have been asked for, and which of them is to be another one.
     pub sizes: usize,
     pub huge: Option<(usize, usize)>,
@@ -136,7 +136,7 @@ impl Call {
         for byte in memory.bytes() {
             *byte = self.rng.next() as u8;
         }
-        let p = if bytes.is_some_and(|b| b > MOST) { std::ptr::null_mut() } else { memory.p.cast() };
+        let p: *mut T = if bytes.is_some_and(|b| b > MOST) { std::ptr::null_mut() } else { memory.p.cast() };
         let at = self.memory.len();
         self.memory.push(memory);
         let spoilt = self.spoil(p);

@@ -83,11 +83,20 @@ pub const OPS: &[(&str, Op)] = &[
         unsafe { kinglet_dequantize_row(h, &w, row, out) }
     }),
     ("encode_row", |c, _| {
-        let (format, n) = (c.format(), c.rng.size(9).saturating_mul(32));
+        let format = c.format();
+        let n = c.cols(format);
         let mut size = 7;
         unsafe { kinglet_row_size(format, n, &mut size) };
         let size = if c.rng.one_in(c.spoil) { size ^ 1 } else { size };
         let x = c.floats(Some(n));
+        if !c.rng.one_in(4) {
+            // What every format can hold.
+            for four in c.memory.last_mut().unwrap().bytes().chunks_exact_mut(4) {
+                if !(f32::from_ne_bytes(four.try_into().unwrap()).abs() < 60_000.0) {
+                    four.copy_from_slice(&0.5f32.to_ne_bytes());
+                }
+            }
+        }
         let out = c.out::<u8>(Some(size));
         unsafe { kinglet_encode_row(format, x, n, out.cast(), size) }
     }),
@@ -244,20 +253,33 @@ pub const OPS: &[(&str, Op)] = &[
         }
         status
     }),
-    ("numbers", |c, h| {
-        let (format, kind, n) = (c.format(), c.number(3), c.rng.size(700));
-        let names = [kinglet_format_name(format), kinglet_strerror(format as i32), kinglet_last_error()];
-        for name in names.into_iter().filter(|name| !name.is_null()) {
-            assert!(unsafe { std::ffi::CStr::from_ptr(name) }.to_str().is_ok());
+    ("row_size", |c, _| {
+        let format = c.format();
+        let n = c.cols(format);
+        let texts = [
+            kinglet_format_name(format),
+            kinglet_strerror(format as i32),
+            kinglet_last_error(),
+            kinglet_version(),
+        ];
+        for text in texts.into_iter().filter(|text| !text.is_null()) {
+            assert!(unsafe { std::ffi::CStr::from_ptr(text) }.to_str().is_ok());
         }
-        let cache = Cache { size: size_of::<Cache>(), head_dim: n, value_dim: n, kind, reserved: 0 };
-        let (sizes, bytes) = (c.out::<CacheSizes>(Some(1)), c.out::<usize>(Some(1)));
-        let status = unsafe { kinglet_row_size(format, n, bytes) };
-        if status != Status::Ok {
-            return status;
+        assert_eq!(kinglet_abi_version(), ABI_VERSION);
+        let bytes = c.out::<usize>(Some(1));
+        unsafe { kinglet_row_size(format, n, bytes) }
+    }),
+    ("cache_sizes", |c, h| {
+        let (kind, reserved) = (c.number(3), u32::from(c.rng.one_in(c.spoil * 3)));
+        let (head_dim, value_dim) = (c.rng.size(4500), c.rng.size(4500));
+        let cache = Cache { size: c.struct_size(size_of::<Cache>()), head_dim, value_dim, kind, reserved };
+        let sizes = c.out::<CacheSizes>(Some(1));
+        let status = unsafe { kinglet_cache_sizes(h, &cache, sizes) };
+        // Tiers need workspaces of different sizes.
+        if status == Status::Ok {
+            c.written.clear();
         }
-        c.written.clear();
-        unsafe { kinglet_cache_sizes(h, &cache, sizes) }
+        status
     }),
 ];
 
