@@ -92,7 +92,8 @@ pub const OPS: &[(&str, Op)] = &[
         if !c.rng.one_in(4) {
             // What every format can hold.
             for four in c.memory.last_mut().unwrap().bytes().chunks_exact_mut(4) {
-                if !(f32::from_ne_bytes(four.try_into().unwrap()).abs() < 60_000.0) {
+                let x = f32::from_ne_bytes(four.try_into().unwrap());
+                if x.is_nan() || x.abs() >= 60_000.0 {
                     four.copy_from_slice(&0.5f32.to_ne_bytes());
                 }
             }
