@@ -94,6 +94,10 @@ enum kinglet_status
    * A bug in kinglet; please report it.
    */
   KINGLET_STATUS_INTERNAL = 14,
+  /**
+   * A value that cannot be encoded: NaN, infinite, or more than the format holds.
+   */
+  KINGLET_STATUS_VALUE = 15,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -768,7 +772,8 @@ kinglet_status kinglet_dequantize_row(const struct kinglet_kernels *kernels,
 
 /**
  * Encodes `n` finite values as blocks of a format into `out`, of which there are `out_size` bytes: those of `kinglet_row_size`.
- * `KINGLET_STATUS_UNKNOWN_VALUE` when the format can be read but not written.
+ * `KINGLET_STATUS_UNKNOWN_VALUE` when the format can be read but not written, `KINGLET_STATUS_VALUE` when a value is not finite or more than it
+ * can hold.
  *
  * # Safety
  * `x` can be read and `out` written.

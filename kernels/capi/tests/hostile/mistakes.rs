@@ -89,6 +89,15 @@ fn each_mistake_has_its_status() {
     }
     assert_eq!(run(&good, &x, (1, 3), p, 4, size), Status::Ok);
     assert_eq!(y, [7.0, 32.0, 32.0, 7.0, 7.0, 32.0, 32.0, 7.0]);
+    let (mut row, mut out) = ([1.0f32; 32], [7u8; 34]);
+    for (value, want) in
+        [(f32::NAN, Status::Value), (1e6, Status::Value), (f32::INFINITY, Status::Value), (1e4, Status::Ok)]
+    {
+        row[31] = value;
+        let got = unsafe { kinglet_encode_row(8, row.as_ptr(), 32, out.as_mut_ptr().cast(), 34) };
+        assert_eq!(got, want, "{value}");
+        assert!(got == Status::Ok || out == [7; 34], "{value}: refused, and wrote");
+    }
     // SAFETY: null in the place of nothing.
     assert_eq!(unsafe { kinglet_softmax(k, std::ptr::null_mut(), 0, 8) }, Status::Ok);
     let text = unsafe { std::ffi::CStr::from_ptr(kinglet_strerror(5)) };
