@@ -73,6 +73,7 @@ impl Kernels {
             return Err(Error::Shape { what: message!("row {row} of {}", w.rows()) });
         };
         same_len("dequantizing", w.cols(), out.len())?;
+        host::check()?;
         dequantize::row(w, bytes, out)
     }
 

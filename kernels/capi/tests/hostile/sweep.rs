@@ -76,3 +76,24 @@ fn each_argument_is_checked() {
         total[0], total[1], total[2], total[4], total[3]
     );
 }
+
+/// Flushing to zero, denormals that are zero, rounding up: whatever computes refuses.
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn other_float_settings_are_refused() {
+    let set = |value: u32| {
+        // SAFETY: reserved bits are 0 in all values below.
+        unsafe { std::arch::asm!("ldmxcsr [{}]", in(reg) &value, options(nostack)) };
+    };
+    let handle = *handles().last().unwrap();
+    for &op in OPS {
+        let computes = !["kernel_for", "detect", "row_size", "cache_sizes"].contains(&op.0);
+        let (seed, _) = right(op, handle);
+        for bits in [1 << 15, 1 << 6, 2 << 13] {
+            set(0x1f80 | bits);
+            let status = once(op, handle, Rng::new(seed), NEVER, Wrong::Nothing).status;
+            set(0x1f80);
+            assert_eq!(status == Status::FloatEnvironment, computes, "{}, {bits:#x}: {status:?}", op.0);
+        }
+    }
+}
