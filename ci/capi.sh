@@ -6,7 +6,8 @@
 #   ci/capi.sh
 #
 # Installs Debian packages that are missing, and numpy and gguf of pinned versions into a cache. The last part needs a nightly toolchain; without
-# one it says NOT RUN. KINGLET_FUZZ_RUNS: calls it makes (default 20000).
+# one it says NOT RUN. KINGLET_FUZZ_RUNS: calls it makes (default 20000); KINGLET_FUZZ_MINUTES: how long it makes calls instead; KINGLET_FUZZ_SEED:
+# which.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
@@ -25,6 +26,25 @@ for compiler in "gcc -std=c99" "clang -std=c99" "g++ -std=c++17 -x c++" "clang++
   LD_LIBRARY_PATH=$prefix/lib "$tmp/header"
   echo "ok: $compiler"
 done
+# The program of kernels/docs/c.md, with the commands that are there.
+{
+  sed -n '/^    #include <kinglet.h>/,/^    }$/s/^    //p' kernels/docs/c.md
+  echo 'int main(void) {
+  static const unsigned char zero[144];
+  float x[256] = {1}, y = 1;
+  return layer(zero, sizeof zero, 1, 256, x, 1, &y) || y != 0 || !layer(zero, sizeof zero - 1, 1, 256, x, 1, &y);
+}'
+} >"$tmp/program.c"
+export PKG_CONFIG_PATH=$prefix/lib/pkgconfig
+# shellcheck disable=SC2046 # options
+cc -std=c99 -Wall -Wextra -pedantic -Werror "$tmp/program.c" -o "$tmp/program" $(pkg-config --cflags --libs kinglet) "-Wl,-rpath,$prefix/lib"
+"$tmp/program" 2>"$tmp/said"
+grep -q 'Q4_K is not 143 bytes' "$tmp/said" || die "a block that ends too early was refused with: $(cat "$tmp/said")"
+# shellcheck disable=SC2046
+cc "$tmp/program.c" -o "$tmp/program" $(pkg-config --cflags kinglet) "$prefix/lib/libkinglet.a" -lm -lpthread -ldl
+"$tmp/program" 2>"$tmp/said"
+unset PKG_CONFIG_PATH
+echo "ok: the program of kernels/docs/c.md, shared and static"
 
 heading "capi: symbols"
 nm -D --defined-only "$prefix/lib/libkinglet.so" | awk '{print $3}' | LC_ALL=C sort >"$tmp/symbols"
@@ -39,7 +59,8 @@ cp -r kernels/examples/c "$tmp/c"
 models=(reference/fixtures/smollm2-q-mix-q4_k_m/model.gguf reference/fixtures/llama-tinyllama-q-q4_k/model.gguf
   reference/fixtures/llama-tinyllama/model.gguf)
 run() { for model in "${models[@]}"; do "$@" "$model" | tail -1; done; }
-for compiler in gcc clang; do
+# gcc last: valgrind cannot read all that clang writes for debuggers.
+for compiler in clang gcc; do
   make -s -C "$tmp/c" clean multiply CC=$compiler PREFIX="$prefix"
   run "$tmp/c/multiply"
 done
@@ -69,9 +90,11 @@ KINGLET_LIBRARY=$prefix/lib/libkinglet.so "$venv/bin/python" -B kernels/examples
 heading "capi: random calls under AddressSanitizer"
 host=$(rustc -vV | sed -n 's/^host: //p')
 if rustup run nightly rustc -V >/dev/null 2>&1; then
-  # Less optimized, which compiles in half the time and checks as much.
+  # Less optimized, which compiles in half the time; with the standard library's checks of what unsafe functions ask for, and of
+  # arithmetic that wraps.
   CARGO_TARGET_DIR=$TARGET_DIR/asan RUSTFLAGS=-Zsanitizer=address CARGO_PROFILE_RELEASE_OPT_LEVEL=1 \
-    CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 KINGLET_FUZZ_RUNS=${KINGLET_FUZZ_RUNS:-20000} \
+    CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS=true \
+    CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS=true KINGLET_FUZZ_RUNS=${KINGLET_FUZZ_RUNS:-20000} \
     cargo +nightly test --release --target "$host" -p kinglet-capi --test hostile -- --nocapture
 else
   echo "NOT RUN: there is no nightly toolchain (rustup toolchain install nightly)"

@@ -1,70 +1,54 @@
 #!/usr/bin/env bash
-# The licences of all dependencies, as their packages state them, without a network (after a build or `cargo fetch`); and that every
-# crate of the workspace can be packaged with its licences.
+# Licences, sources and advisories of all dependencies, and that every crate of the workspace can be packaged with its licences.
 #
 #   ci/licenses.sh
 #
-# With cargo-deny installed and its advisories fetched, `cargo deny check` says more; it is not needed.
+# Licences and sources need no network after a build or `cargo fetch`, and nothing installed; where cargo-deny is installed it is asked
+# too. Advisories need a checkout of https://github.com/RustSec/advisory-db: KINGLET_ADVISORY_DB names it, else ~/.cargo/advisory-db or what
+# cargo-deny has fetched is taken. KINGLET_VERIFY_PACKAGES=1 compiles every crate from its package.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
 
-heading "licences"
-cargo metadata --format-version 1 --locked --filter-platform "$(rustc -vV | sed -n 's/^host: //p')" >"${TMPDIR:-/tmp}/kinglet-metadata.$$"
-python3 - "${TMPDIR:-/tmp}/kinglet-metadata.$$" <<'PYTHON'
-import json, re, sys
-
-# What may be linked into a program under MIT or Apache-2.0 with no more than a notice.
-PERMISSIVE = {"MIT", "MIT-0", "Apache-2.0", "Apache-2.0 WITH LLVM-exception", "ISC", "Zlib", "BSD-2-Clause", "BSD-3-Clause",
-              "Unlicense", "CC0-1.0", "Unicode-3.0", "CDLA-Permissive-2.0", "BSL-1.0", "0BSD"}
-# Tools that run while building or testing, whose code is in nothing that is built.
-TOOLS = {"cbindgen": "MPL-2.0"}
-
-def fits(text):
-    """Whether an SPDX expression can be met: OR takes any, AND all."""
-    text = text.replace("/", " OR ")
-    tokens = re.findall(r"\(|\)|[^\s()]+", text)
-    def expression():
-        value = term()
-        while tokens and tokens[0] == "OR":
-            tokens.pop(0)
-            other = term()
-            value = value or other
-        return value
-    def term():
-        value = one()
-        while tokens and tokens[0] == "AND":
-            tokens.pop(0)
-            other = one()
-            value = value and other
-        return value
-    def one():
-        if tokens[0] == "(":
-            tokens.pop(0)
-            value = expression()
-            tokens.pop(0)
-            return value
-        name = tokens.pop(0)
-        if tokens and tokens[0] == "WITH":
-            name += " " + tokens.pop(0) + " " + tokens.pop(0)
-        return name in PERMISSIVE
-    return expression()
-
-packages = json.load(open(sys.argv[1]))["packages"]
-bad = [p for p in packages if not p["license"] or not (fits(p["license"]) or TOOLS.get(p["name"]) == p["license"])]
-for p in bad:
-    print(f"{p['name']} {p['version']}: {p['license'] or 'no licence'}")
-print(f"{len(packages)} packages, {len(bad)} with a licence that is not on the list")
-sys.exit(1 if bad else 0)
-PYTHON
-rm -f "${TMPDIR:-/tmp}/kinglet-metadata.$$"
+heading "licences, sources, advisories"
+database=${KINGLET_ADVISORY_DB:-}
+for place in "${CARGO_HOME:-$HOME/.cargo}"/advisory-db "${CARGO_HOME:-$HOME/.cargo}"/advisory-dbs/*; do
+  [[ -n $database || ! -d $place/crates ]] || database=$place
+done
+cargo metadata --format-version 1 --locked --filter-platform "$(rustc -vV | sed -n 's/^host: //p')" >"$tmp/metadata"
+python3 -B ci/dependencies.py "$tmp/metadata" ${database:+"$database"}
+if [[ -n $database ]]; then
+  echo "advisories of $database$(git -C "$database" log -1 --format=', %cs' 2>/dev/null || true)"
+else
+  echo "NOT RUN: advisories, as there is no database (KINGLET_ADVISORY_DB, a checkout of https://github.com/RustSec/advisory-db)"
+fi
+if cargo deny --version >/dev/null 2>&1; then
+  cargo deny check licenses bans sources
+else
+  echo "NOT RUN: cargo deny check licenses bans sources, as there is no cargo-deny (cargo install cargo-deny --locked)"
+fi
 
 heading "cargo package"
-# Compiling each from its package again takes as long as a build; KINGLET_VERIFY_PACKAGES=1 does it.
-cargo package --workspace --allow-dirty $([[ -n ${KINGLET_VERIFY_PACKAGES:-} ]] || echo --no-verify) 2>&1 | sed "/^ *Packaging/!{/^ *Packaged/!d}"
+# Compiling each from its package again takes as long as a build.
+verify=(--no-verify)
+[[ -z ${KINGLET_VERIFY_PACKAGES:-} ]] || verify=()
+if ! cargo package --workspace --allow-dirty ${verify[@]+"${verify[@]}"} >"$tmp/log" 2>&1; then
+  cat "$tmp/log"
+  die "a crate cannot be packaged"
+fi
+grep -E '^ *(Packaged|Verifying) ' "$tmp/log"
+# Cargo says so only here, and only while it packages.
+if grep 'is yanked' "$tmp/log"; then die "cargo update -p takes another version"; fi
 for crate in kinglet-kernels kinglet-capi kinglet-reference kinglet kinglet-bench; do
-  files=$(cargo package -p $crate --allow-dirty --list)
-  for licence in LICENSE-MIT LICENSE-APACHE; do
-    grep -qx $licence <<<"$files" || die "$crate is packaged without $licence"
+  files=$(cargo package -p $crate --allow-dirty --list 2>/dev/null)
+  for file in LICENSE-MIT LICENSE-APACHE; do
+    grep -qx "$file" <<<"$files" || die "$crate is packaged without $file"
   done
+done
+# A registry takes no more.
+for package in "$TARGET_DIR"/package/kinglet*.crate; do
+  size=$(stat -c %s "$package")
+  ((size <= 10 * 1024 * 1024)) || die "$package has $size bytes, more than the 10 MiB that crates.io takes"
 done
 finish

@@ -20,11 +20,14 @@ while (($#)); do
   shift 2
 done
 
-cargo build --release --manifest-path "$here/Cargo.toml"
-target=$(cargo metadata --manifest-path "$here/Cargo.toml" --no-deps --format-version 1 |
+# Files say where they are, so it has to be the whole path.
+[[ $prefix == /* ]] || prefix=$PWD/$prefix
+from_here() (cd "$here" && "$@") # cargo reads the repository's settings only there
+from_here cargo build --release
+target=$(from_here cargo metadata --no-deps --format-version 1 |
   sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 built=$target/${CARGO_BUILD_TARGET:+$CARGO_BUILD_TARGET/}release
-version=$(cargo metadata --manifest-path "$here/Cargo.toml" --no-deps --format-version 1 |
+version=$(from_here cargo metadata --no-deps --format-version 1 |
   sed 's/.*"name":"kinglet-capi","version":"\([^"]*\)".*/\1/')
 abi=$(sed -n 's/^#define KINGLET_ABI_VERSION //p' "$here/include/kinglet.h")
 # What a static library leaves to the program that links it.

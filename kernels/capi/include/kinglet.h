@@ -7,8 +7,8 @@
  *   result has been written.
  * - Null, misaligned, overlapping, too large and wrapping arguments and unknown numbers are refused. Pointers to nothing are null or have
  *   a count of 0.
- * - No allocation, lock, thread or exception, unless a function says so (kinglet_detect locks once per tier). Every function may be called
- *   from any thread; to divide a product, give threads disjoint rows.
+ * - No allocation, lock, thread or exception, unless a function says so (kinglet_detect and kinglet_verify do). Every function may be
+ *   called from any thread; to divide a product, give threads disjoint rows.
  * - Threads must round to nearest and keep denormals (the state a thread begins in), else KINGLET_STATUS_FLOAT_ENVIRONMENT.
  * - Structs begin with their size, so that they can grow: set it to sizeof, and what you do not use to 0.
  * Licensed under MIT or Apache-2.0, as you like.
@@ -94,6 +94,10 @@ enum kinglet_status
    * A bug in kinglet; please report it.
    */
   KINGLET_STATUS_INTERNAL = 14,
+  /**
+   * A value that cannot be encoded: NaN, infinite, or more than the format holds.
+   */
+  KINGLET_STATUS_VALUE = 15,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -576,7 +580,8 @@ kinglet_status kinglet_attention_finish(const struct kinglet_kernels *kernels,
 
 /**
  * Chooses the kernels to use and writes a handle to `out`. `options` may be null for the default. Handles are the same for the
- * same tier, need not be freed and may be shared by threads.
+ * same tier, need not be freed and may be shared by threads. Locks once per tier, and may allocate while it reads `KINGLET_TIER`: call it
+ * when your program starts.
  *
  * # Safety
  * `options` is null or a `kinglet_options` whose strings are null or end with 0; `out` can be written.
@@ -767,7 +772,8 @@ kinglet_status kinglet_dequantize_row(const struct kinglet_kernels *kernels,
 
 /**
  * Encodes `n` finite values as blocks of a format into `out`, of which there are `out_size` bytes: those of `kinglet_row_size`.
- * `KINGLET_STATUS_UNKNOWN_VALUE` when the format can be read but not written.
+ * `KINGLET_STATUS_UNKNOWN_VALUE` when the format can be read but not written, `KINGLET_STATUS_VALUE` when a value is not finite or more than it
+ * can hold.
  *
  * # Safety
  * `x` can be read and `out` written.

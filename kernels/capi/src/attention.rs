@@ -219,6 +219,12 @@ pub unsafe extern "C" fn kinglet_attention_page(
             slope: query.slope,
         };
         // Refused as a whole, before anything is written.
+        if let Some(bad) = queries.iter().find(|q| q.reserved != 0) {
+            return Err(Fail::new(
+                Status::StructSize,
+                format_args!("kinglet_query: reserved is {}", bad.reserved),
+            ));
+        }
         let page_end = a.page.saturating_mul(KV_PAGE).saturating_add(KV_PAGE);
         let last = |q: &Query| q.position.max(q.visible_end.min(page_end));
         if let Some(bad) = queries.iter().find(|q| q.slope != 0.0 && last(q) > 1 << 24) {

@@ -68,7 +68,8 @@ unsafe fn tier(name: *const c_char) -> Result<Option<Tier>, Fail> {
 }
 
 /// Chooses the kernels to use and writes a handle to `out`. `options` may be null for the default. Handles are the same for the
-/// same tier, need not be freed and may be shared by threads.
+/// same tier, need not be freed and may be shared by threads. Locks once per tier, and may allocate while it reads `KINGLET_TIER`: call it
+/// when your program starts.
 ///
 /// # Safety
 /// `options` is null or a `kinglet_options` whose strings are null or end with 0; `out` can be written.

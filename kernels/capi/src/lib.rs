@@ -5,8 +5,8 @@
 //! be checked is whether memory that is said to be there is there. `include/kinglet.h` is generated from this crate
 //! (`tests/header.rs`).
 //!
-//! No function allocates, locks, starts a thread or unwinds, except `kinglet_verify`, which allocates and says so. All of them may be called
-//! from any thread.
+//! No function allocates, locks, starts a thread or unwinds, except `kinglet_detect`, which may read the environment and locks once per
+//! tier, and `kinglet_verify`, which allocates; both say so. All of them may be called from any thread.
 
 #![allow(clippy::too_many_arguments, reason = "C has no other way to pass what a kernel needs")]
 #![allow(clippy::result_large_err, reason = "an error is a text on the stack, because nothing allocates")]

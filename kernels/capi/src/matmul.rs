@@ -390,7 +390,8 @@ pub unsafe extern "C" fn kinglet_dequantize_row(
 }
 
 /// Encodes `n` finite values as blocks of a format into `out`, of which there are `out_size` bytes: those of `kinglet_row_size`.
-/// `KINGLET_STATUS_UNKNOWN_VALUE` when the format can be read but not written.
+/// `KINGLET_STATUS_UNKNOWN_VALUE` when the format can be read but not written, `KINGLET_STATUS_VALUE` when a value is not finite or more than it
+/// can hold.
 ///
 /// # Safety
 /// `x` can be read and `out` written.
@@ -409,6 +410,10 @@ pub unsafe extern "C" fn kinglet_encode_row(
         let out = unsafe { args.write::<u8>("out", out.cast(), out_size) }?;
         kinglet_kernels::format::encode_row(format, x, out).map_err(|e| match e {
             EncodeError::Format(_) => Fail::new(Status::UnknownValue, format_args!("{e}")),
+            EncodeError::FloatEnvironment => Fail::new(Status::FloatEnvironment, format_args!("{e}")),
+            EncodeError::NotFinite { .. } | EncodeError::TooLarge { .. } => {
+                Fail::new(Status::Value, format_args!("x: {e}"))
+            }
             _ => Fail::new(Status::Shape, format_args!("{n} values, {out_size} bytes: {e}")),
         })?;
         Ok(())

@@ -40,10 +40,12 @@ pub enum Status {
     End = 13,
     /// A bug in kinglet; please report it.
     Internal = 14,
+    /// A value that cannot be encoded: NaN, infinite, or more than the format holds.
+    Value = 15,
 }
 
 impl Status {
-    const ALL: [Status; 15] = [
+    const ALL: [Status; 16] = [
         Status::Ok,
         Status::NullPointer,
         Status::Misaligned,
@@ -59,6 +61,7 @@ impl Status {
         Status::BadHandle,
         Status::End,
         Status::Internal,
+        Status::Value,
     ];
 
     const fn text(self) -> &'static CStr {
@@ -78,6 +81,7 @@ impl Status {
             Status::BadHandle => c"not a handle of this library",
             Status::End => c"past the end of the list",
             Status::Internal => c"a bug in kinglet",
+            Status::Value => c"a value that cannot be encoded",
         }
     }
 }

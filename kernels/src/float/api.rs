@@ -73,6 +73,7 @@ impl Kernels {
             return Err(Error::Shape { what: message!("row {row} of {}", w.rows()) });
         };
         same_len("dequantizing", w.cols(), out.len())?;
+        host::check()?;
         dequantize::row(w, bytes, out)
     }
 
@@ -100,6 +101,13 @@ impl Kernels {
     }
 
     /// [`Kernels::rms_norm`] in place.
+    ///
+    /// ```
+    /// let mut x = [3.0, -3.0];
+    /// kinglet_kernels::Kernels::detect()?.rms_norm_in_place(&mut x, Some(&[1.0, 2.0]), 0.0)?;
+    /// assert_eq!(x.map(f32::round), [1.0, -2.0]);
+    /// # Ok::<(), kinglet_kernels::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Shape`] when lengths differ.
@@ -144,6 +152,13 @@ impl Kernels {
     }
 
     /// [`Kernels::layer_norm`] in place.
+    ///
+    /// ```
+    /// let mut x = [5.0, 1.0];
+    /// kinglet_kernels::Kernels::detect()?.layer_norm_in_place(&mut x, None, Some(&[0.0, 7.0]), 0.0)?;
+    /// assert_eq!(x.map(f32::round), [1.0, 6.0]);
+    /// # Ok::<(), kinglet_kernels::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Shape`] when lengths differ.

@@ -60,6 +60,15 @@ impl Kernels {
     /// `keys` and `values` are the page's memory ([`KvLayout::key_page_bytes`], [`KvLayout::value_page_bytes`]; best aligned to
     /// 64 bytes), `slot` is the position within the page, `k` is `[head_dim]`, `v` is `[value_dim]`.
     ///
+    /// ```
+    /// use kinglet_kernels::{Kernels, KvLayout, KvType};
+    /// let layout = KvLayout { ty: KvType::F32, head_dim: 2, value_dim: 1 };
+    /// let (mut keys, mut values) = (vec![0; layout.key_page_bytes()], vec![0; layout.value_page_bytes()]);
+    /// Kernels::detect()?.store_kv(layout, &mut keys, &mut values, 0, &[1.0, 0.0], &[3.0])?;
+    /// assert!(keys.iter().any(|byte| *byte != 0) && values.iter().any(|byte| *byte != 0));
+    /// # Ok::<(), kinglet_kernels::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Shape`] when a length does not fit or `slot` is not below [`KV_PAGE`].
     pub fn store_kv(
@@ -185,6 +194,17 @@ impl Kernels {
     }
 
     /// `out = o / l`, `[rows][value_dim]` without padding; 0 for a row that saw no key (contract section 8).
+    ///
+    /// ```
+    /// use kinglet_kernels::{Kernels, KvLayout, KvType, PartialRef};
+    /// let layout = KvLayout { ty: KvType::F16, head_dim: 2, value_dim: 2 };
+    /// let mut o = vec![0.0; layout.output_dim()];
+    /// o[..2].copy_from_slice(&[6.0, 10.0]);
+    /// let mut y = [0.0; 2];
+    /// Kernels::detect()?.attention_finish(layout, PartialRef { m: &[1.0], l: &[2.0], o: &o }, &mut y)?;
+    /// assert_eq!(y, [3.0, 5.0]);
+    /// # Ok::<(), kinglet_kernels::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Shape`] when lengths do not fit.

@@ -37,6 +37,8 @@ pub enum EncodeError {
         /// The value.
         value: f32,
     },
+    /// The thread flushes denormals to zero or rounds other than to nearest: see [`Error::FloatEnvironment`](crate::Error).
+    FloatEnvironment,
 }
 
 impl fmt::Display for EncodeError {
@@ -48,6 +50,9 @@ impl fmt::Display for EncodeError {
             }
             EncodeError::NotFinite { at, value } => write!(f, "value {at} is {value}"),
             EncodeError::TooLarge { at, value } => write!(f, "value {at} is {value}, more than f16 holds"),
+            EncodeError::FloatEnvironment => f.write_str(
+                "this thread flushes denormals to zero or rounds other than to nearest; reset it around calls",
+            ),
         }
     }
 }
@@ -62,6 +67,14 @@ pub const fn encodes(format: Format) -> bool {
 
 /// Encodes `row`; `out` has [`Format::row_bytes`] bytes. The bytes depend on the values alone, not on the CPU.
 ///
+/// ```
+/// use kinglet_kernels::{Format, format::encode_row};
+/// let mut block = [0u8; 34];
+/// encode_row(Format::Q8_0, &[127.0; 32], &mut block)?;
+/// assert_eq!(block[2..], [127; 32]); // after the scale, which is 1 as f16
+/// # Ok::<(), kinglet_kernels::format::EncodeError>(())
+/// ```
+///
 /// # Errors
 /// See [`EncodeError`]; `out` is then as it was.
 pub fn encode_row(format: Format, row: &[f32], out: &mut [u8]) -> Result<(), EncodeError> {
@@ -71,6 +84,7 @@ pub fn encode_row(format: Format, row: &[f32], out: &mut [u8]) -> Result<(), Enc
     if format.row_bytes(row.len()) != Some(out.len()) {
         return Err(EncodeError::Length);
     }
+    crate::host::check().map_err(|_| EncodeError::FloatEnvironment)?;
     let limit = if matches!(format, Format::F32 | Format::BF16) { f32::MAX } else { MAX_F16 };
     // NaN is not within either.
     let within = |x: &f32| x.abs() <= limit;
