@@ -11,7 +11,7 @@
 namespace kinglet_ggml {
 
 // With OpenMP its threads, which are those of ggml's CPU backend too: operations of the two take turns, and threads of another pool would
-// share their cores with OpenMP's, that spin for milliseconds after each. Else threads of its own, that spin briefly and sleep.
+// share their cores with OpenMP's, which spin for a while after each. Else threads of its own, that spin briefly and sleep.
 class Team {
  public:
   Team() = default;
