@@ -160,7 +160,10 @@ pub fn calibrate(args: &CalibrateArgs) -> Result<u8, Failed> {
     let runs = calibrate::live([&args.a, &args.b], &workers, &options, plan, &args.log).map_err(usage)?;
     if crate::stop::asked() {
         let (log, all) = (args.log.display(), plan.equal + plan.injected);
-        eprintln!("interrupted: {} of {all} runs are in {log}; the same command goes on from there", runs.len());
+        eprintln!(
+            "interrupted: {} of {all} runs are in {log}; the same command goes on from there",
+            runs.len()
+        );
         return Ok(exit::INTERRUPTED);
     }
     let rates = calibrate::rates(&runs, options.rule, plan.replays, options.seed);

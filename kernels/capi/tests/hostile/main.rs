@@ -36,7 +36,7 @@ fn handles() -> Vec<*const Handle> {
     // SAFETY: as above.
     assert_eq!(unsafe { kinglet_detect(std::ptr::null(), &mut first) }, Status::Ok);
     all.push(first);
-    for tier in kinglet_kernels::Tier::usable().into_iter().filter(|t| t.is_automatic()) {
+    for tier in kinglet_kernels::Tier::usable() {
         let name = std::ffi::CString::new(tier.name()).unwrap();
         options.tier = name.as_ptr();
         let mut handle = std::ptr::null();
