@@ -159,7 +159,8 @@ fn a_trace_names_the_operations() {
         output(kinglet(&folder, &args).env("KINGLET_TRACE", trace))
     };
     let (_, base, silent) = run("0");
-    assert_eq!(silent, "");
+    // With one CPU it says that two threads are no faster.
+    assert_eq!(silent.lines().filter(|l| !l.contains("see --threads")).collect::<Vec<_>>(), [""; 0]);
     for value in ["1", file.to_str().unwrap()] {
         let (code, text, said) = run(value);
         assert_eq!((code, &text), (0, &base), "{said}");
