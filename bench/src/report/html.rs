@@ -101,8 +101,11 @@ fn sortable(head: &[&str], mut lines: Vec<Vec<(String, Option<f64>)>>) -> String
         let mut i = 0..;
         line.retain(|_| i.next().is_some_and(|i| filled[i]));
     }
-    let head = head.iter().zip(&filled).filter(|h| *h.1).map(|h| h.0);
-    let head: String = head.map(|h| format!("<th><button>{}</button></th>", escape(h))).collect();
+    let numbers = |i: usize| lines.iter().any(|l| l[i].1.is_some());
+    let head = head.iter().zip(&filled).filter(|h| *h.1).map(|h| h.0).enumerate();
+    let class = |i| if numbers(i) { " class=\"n\"" } else { "" };
+    let head: String =
+        head.map(|(i, h)| format!("<th{}><button>{}</button></th>", class(i), escape(h))).collect();
     let mut body = String::new();
     for line in lines {
         body += "<tr>";

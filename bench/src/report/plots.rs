@@ -9,12 +9,22 @@ use std::collections::BTreeMap;
 const WIDTH: f64 = 860.0;
 /// Benchmarks in the plots that have a line for each.
 const LINES: usize = 40;
+/// Room for a benchmark's name beside a plot, and the letters that fit it.
+const LABELS: f64 = 330.0;
+const FIT: usize = 46;
 
 /// The class of a tier: a colour of the page's style.
 pub(super) fn tier_class(tier: &str) -> String {
-    let known = ["scalar", "avx2", "avx_vnni", "avx512_vnni", "neon", "dotprod", "i8mm"];
-    let at = known.iter().position(|t| *t == tier).map_or(7, |at| if at > 3 { at - 3 } else { at });
-    format!("c{at}")
+    // Tiers of different architectures may share one.
+    let class = match tier {
+        "scalar" => 0,
+        "avx2" | "neon" => 1,
+        "avx_vnni" | "dotprod" => 2,
+        "avx512_vnni" | "i8mm" => 3,
+        "amx_int8" => 4,
+        _ => 7,
+    };
+    format!("c{class}")
 }
 
 fn tier(name: &str) -> &str {
@@ -95,7 +105,7 @@ pub(super) fn tiers(r: &Recording) -> Option<String> {
     if groups.is_empty() || !all.is_finite() {
         return None;
     }
-    let (left, right) = (300.0, WIDTH - 60.0);
+    let (left, right) = (LABELS, WIDTH - 60.0);
     let shown: Vec<_> = groups.into_iter().take(LINES).collect();
     let bars: usize = shown.iter().map(|g| g.1.len()).sum();
     let bottom = 12.0 + bars as f64 * 11.0 + shown.len() as f64 * 8.0;
@@ -106,7 +116,7 @@ pub(super) fn tiers(r: &Recording) -> Option<String> {
     let mut y = 10.0;
     for (what, bars) in &shown {
         let middle = y + bars.len() as f64 * 11.0 / 2.0 + 3.0;
-        svg.text("label", "end", (left - 8.0, middle), &fit(what, 46));
+        svg.text("label", "end", (left - 8.0, middle), &fit(what, FIT));
         for (tier, speedup) in bars {
             let (at, title) = (x.at(*speedup), format!("{what}.{tier}: {} x", short(*speedup)));
             svg.bar(&format!("fill {}", tier_class(tier)), (left, y), (at - left, 9.0), &title);
@@ -136,7 +146,7 @@ pub(super) fn distribution(r: &Recording) -> Option<String> {
     if shown.is_empty() {
         return None;
     }
-    let (left, right, bottom) = (300.0, WIDTH - 24.0, 12.0 + shown.len() as f64 * 16.0);
+    let (left, right, bottom) = (LABELS, WIDTH - 24.0, 12.0 + shown.len() as f64 * 16.0);
     // Beyond 1.5 times the median a dot stands at the edge: a hiccup must not squeeze all others.
     let shares = shown.iter().flat_map(|b| b.samples.iter().map(|s| (s / b.median()).clamp(0.5, 1.5)));
     let x = Scale::over(shares, false, left, right);
@@ -145,7 +155,7 @@ pub(super) fn distribution(r: &Recording) -> Option<String> {
     svg.text("axis", "middle", ((left + right) / 2.0, bottom + 34.0), "sample over the median");
     for (i, b) in shown.iter().enumerate() {
         let y = 14.0 + i as f64 * 16.0;
-        svg.text("label", "end", (left - 8.0, y + 3.5), &fit(b.name(), 46));
+        svg.text("label", "end", (left - 8.0, y + 3.5), &fit(b.name(), FIT));
         let mut sorted = b.samples.clone();
         sorted.sort_by(f64::total_cmp);
         let at = |share: f64| sorted[(share * (sorted.len() - 1) as f64).round() as usize] / b.median();
@@ -236,7 +246,7 @@ pub(super) fn intervals(c: &Comparison) -> Option<String> {
     if shown.is_empty() {
         return None;
     }
-    let (left, right, bottom) = (300.0, WIDTH - 24.0, 12.0 + shown.len() as f64 * 16.0);
+    let (left, right, bottom) = (LABELS, WIDTH - 24.0, 12.0 + shown.len() as f64 * 16.0);
     let effect = [1.0 - c.min_effect, 1.0 + c.min_effect];
     let ends = shown.iter().flat_map(|r| [r.low.clamp(0.5, 2.0), r.high.clamp(0.5, 2.0)]);
     let x = Scale::over(ends.chain(effect), false, left, right);
@@ -252,7 +262,7 @@ pub(super) fn intervals(c: &Comparison) -> Option<String> {
     svg.text("axis", "middle", ((left + right) / 2.0, bottom + 34.0), "time of B over time of A");
     for (i, r) in shown.iter().enumerate() {
         let y = 14.0 + i as f64 * 16.0;
-        svg.text("label", "end", (left - 8.0, y + 3.5), &fit(&r.name, 46));
+        svg.text("label", "end", (left - 8.0, y + 3.5), &fit(&r.name, FIT));
         let class = match r.verdict {
             Verdict::Slower => "v-slower",
             Verdict::Faster => "v-faster",

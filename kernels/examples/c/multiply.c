@@ -1,6 +1,7 @@
 /* Maps a GGUF file, takes one of its matrices where it lies and multiplies it on two threads.
  *
  *   multiply FILE.gguf [TENSOR]
+ *   multiply --speed FILE.gguf [TENSOR]     beside a loop over dequantized weights, both on one thread
  *
  * Without a name, every matrix of the file is taken in turn. Each result is compared with the sum over dequantized weights in double
  * precision. Plain C99 and POSIX; what it shows: matrices in place, workspace from the caller, rows divided among the caller's threads.
@@ -16,6 +17,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { COLUMNS = 3, THREADS = 2 };
@@ -168,8 +170,56 @@ static double distance(const kinglet_kernels *kernels, const kinglet_matrix *w, 
   return worst;
 }
 
+/* What an engine does that has no kernels: a row is dequantized and multiplied, in f32. Sums are not in one chain, so that the
+ * compiler may use vectors. */
+static void plain(const kinglet_kernels *kernels, const kinglet_matrix *w, const float *x, float *row, float *y) {
+  for (size_t r = 0; r < w->rows; r++) {
+    check(kinglet_dequantize_row(kernels, w, r, row), "dequantize_row");
+    for (size_t c = 0; c < COLUMNS; c++) {
+      const float *column = x + c * w->cols;
+      float sums[16] = {0}, sum = 0;
+      for (size_t k = 0; k < w->cols / 16; k++)
+        for (size_t i = 0; i < 16; i++) sums[i] += row[16 * k + i] * column[16 * k + i];
+      for (size_t i = 0; i < 16; i++) sum += sums[i];
+      for (size_t k = w->cols / 16 * 16; k < w->cols; k++) sum += row[k] * column[k];
+      y[c * w->rows + r] = sum;
+    }
+  }
+}
+
+static double now(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
+}
+
+/* Milliseconds of both for COLUMNS columns, the best of runs that take turns. */
+static void speed(const kinglet_kernels *kernels, const kinglet_matrix *w, float *y, double best[2]) {
+  float *x = room(COLUMNS * w->cols * sizeof *x), *row = room(w->cols * sizeof *row);
+  size_t bytes;
+  check(kinglet_linear_workspace(kernels, w, COLUMNS, &bytes), "workspace");
+  void *workspace = room(bytes);
+  fill(x, COLUMNS * w->cols);
+  best[0] = best[1] = INFINITY;
+  double end = now() + 200;
+  do {
+    double start = now();
+    plain(kernels, w, x, row, y);
+    double between = now();
+    check(kinglet_linear(kernels, w, x, COLUMNS, NULL, y, w->rows, workspace, bytes), "linear");
+    double stop = now();
+    if (between - start < best[0]) best[0] = between - start;
+    if (stop - between < best[1]) best[1] = stop - between;
+  } while (now() < end);
+  free(x);
+  free(row);
+  free(workspace);
+}
+
 int main(int argc, char **argv) {
-  if (argc < 2 || argc > 3) die("usage", "multiply FILE.gguf [TENSOR]");
+  int timed = argc > 1 && strcmp(argv[1], "--speed") == 0;
+  if (timed) argc--, argv++;
+  if (argc < 2 || argc > 3) die("usage", "multiply [--speed] FILE.gguf [TENSOR]");
   if (kinglet_abi_version() != KINGLET_ABI_VERSION) die("libkinglet", "its ABI is not that of kinglet.h");
   const kinglet_kernels *kernels;
   check(kinglet_detect(NULL, &kernels), "detect");
@@ -225,6 +275,15 @@ int main(int argc, char **argv) {
     size_t bytes;
     check(kinglet_matmul_workspace(kernels, &w, &bytes), t->name);
     float *y = room(COLUMNS * w.rows * sizeof *y);
+    if (timed) {
+      double best[2];
+      speed(kernels, &w, y, best);
+      printf("%-28s %6zu x %-6zu %8.3f ms by a loop %8.3f ms by kinglet %6.1f times as fast\n", t->name, w.rows, w.cols, best[0], best[1],
+             best[0] / best[1]);
+      done++;
+      free(y);
+      continue;
+    }
     multiply(kernels, &w, y);
     kinglet_kernel_info info;
     check(kinglet_kernel_for(kernels, "gemv", w.format, UINT32_MAX, COLUMNS, &info), "kernel_for");
