@@ -60,6 +60,8 @@ pub struct Memory {
     layout: Layout,
     /// Whether a call is told that anything is there.
     pub claimed: bool,
+    /// Whether nothing has to be there: the workspace of a tier that needs none.
+    pub unneeded: bool,
     /// Whether the call may write it.
     pub writable: bool,
 }
@@ -73,7 +75,7 @@ impl Memory {
         // SAFETY: not of size 0.
         let p = unsafe { alloc(layout) };
         assert!(!p.is_null());
-        Memory { p, layout, claimed: bytes > 0, writable: false }
+        Memory { p, layout, claimed: bytes > 0, unneeded: false, writable: false }
     }
     pub fn bytes(&mut self) -> &mut [u8] {
         // SAFETY: so many bytes are ours; every caller writes before it reads, below.
@@ -285,6 +287,7 @@ impl Call {
         let p = self.raw::<u8>(Some(size + shift));
         if let Some(memory) = self.memory.last_mut() {
             (memory.claimed, memory.writable) = (size > 0 && !p.is_null(), true);
+            memory.unneeded = size == 0;
         }
         (if p.is_null() { p } else { p.wrapping_add(shift) }.cast(), size)
     }
