@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Dependencies judged without a network and with nothing installed: dependencies.py METADATA [ADVISORIES]
 
-METADATA is what `cargo metadata` prints: every package has a licence of deny.toml's lists, every package that is not ours comes from
-crates.io with a checksum in Cargo.lock, and no version requirement is `*`. ADVISORIES is a checkout of RustSec's advisory-db: no version in
+METADATA is what `cargo metadata` prints: every package has a licence of deny.toml's lists, every package that is not ours comes from one
+registry, the same for all, with a checksum in Cargo.lock, and no version requirement is `*`. ADVISORIES is a checkout of RustSec's advisory-db: no version in
 Cargo.lock is one that an advisory names. `cargo deny` says the same and more."""
 
 import json
@@ -10,8 +10,6 @@ import re
 import sys
 import tomllib
 from pathlib import Path
-
-CRATES_IO = "registry+https://github.com/rust-lang/crates.io-index"
 
 
 def fits(text, allowed):
@@ -56,9 +54,12 @@ def licences(packages, rules):
 
 
 def sources(packages, locked):
+    # Cargo.toml names no registry, so that most packages come from Cargo's own.
+    found = [p["source"] for p in packages if p["source"]]
+    registry = max(set(found), key=found.count, default=None)
     for p in packages:
-        if p["source"] not in (None, CRATES_IO):
-            yield f"{p['name']} {p['version']} comes from {p['source']}, not from crates.io"
+        if p["source"] not in (None, registry) or not (p["source"] or "registry+").startswith("registry+"):
+            yield f"{p['name']} {p['version']} comes from {p['source']}, not from Cargo's own registry"
         for d in p["dependencies"] if p["source"] is None else []:
             if d["req"] == "*":
                 yield f"{p['name']} asks for any version of {d['name']}; give it one in Cargo.toml"

@@ -4,7 +4,7 @@
 #   ci/licenses.sh
 #
 # Licences and sources need no network after a build or `cargo fetch`, and nothing installed; where cargo-deny is installed it is asked
-# too. Advisories need a checkout of https://github.com/RustSec/advisory-db: KINGLET_ADVISORY_DB names it, else ~/.cargo/advisory-db or what
+# too. Advisories need a checkout of RustSec's advisory-db: KINGLET_ADVISORY_DB names it, else ~/.cargo/advisory-db or what
 # cargo-deny has fetched is taken. KINGLET_VERIFY_PACKAGES=1 compiles every crate from its package.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
@@ -21,7 +21,7 @@ python3 -B ci/dependencies.py "$tmp/metadata" ${database:+"$database"}
 if [[ -n $database ]]; then
   echo "advisories of $database$(git -C "$database" log -1 --format=', %cs' 2>/dev/null || true)"
 else
-  echo "NOT RUN: advisories, as there is no database (KINGLET_ADVISORY_DB, a checkout of https://github.com/RustSec/advisory-db)"
+  echo "NOT RUN: advisories, as there is no database (KINGLET_ADVISORY_DB, a checkout of RustSec's advisory-db)"
 fi
 if cargo deny --version >/dev/null 2>&1; then
   cargo deny check licenses bans sources
@@ -49,6 +49,6 @@ done
 # A registry takes no more.
 for package in "$TARGET_DIR"/package/kinglet*.crate; do
   size=$(stat -c %s "$package")
-  ((size <= 10 * 1024 * 1024)) || die "$package has $size bytes, more than the 10 MiB that crates.io takes"
+  ((size <= 10 * 1024 * 1024)) || die "$package has $size bytes, more than the 10 MiB that a registry takes"
 done
 finish
