@@ -15,7 +15,7 @@ use support::{Place, not_run};
 
 /// Below, at and above the edges of 16 rows and columns, of panels of 32 rows, and of what is left to `vpdpbusd`.
 const ROWS: &[usize] = &[1, 15, 16, 17, 31, 32, 33, 49];
-const COLUMNS: &[usize] = &[1, 8, 12, 13, 14, 15, 16, 17, 29, 30, 31, 32, 33, 47, 48, 49];
+const COLUMNS: &[usize] = &[1, 8, 11, 12, 13, 14, 15, 16, 17, 27, 28, 29, 30, 31, 32, 33, 47, 48, 49];
 
 /// The tier, and whether it is emulated; `None` where neither is possible.
 fn amx() -> Option<(Kernels, bool)> {
@@ -90,6 +90,47 @@ fn products_are_as_many_as_they_should_be() {
             }
             let kernel = kernels.kernel_for(Op::Gemm, Operand::Weights(format), n).unwrap();
             assert_eq!(kernel.tier == Tier::AmxInt8, blocks > 0, "{kernel} for {n} columns");
+        }
+    }
+}
+
+/// Of the child process of the next test: the format, and the number of columns.
+const CHILD: &str = "KINGLET_TEST_WITHOUT_TILES";
+
+/// Does nothing by itself: multiplies on the tier without having asked Linux for tile registers.
+#[test]
+fn child_without_permission() {
+    let Ok(text) = std::env::var(CHILD) else { return };
+    let (format, n) = text.split_once(' ').unwrap();
+    let format = if format == "q8_0" { Format::Q8_0 } else { Format::Q6_K };
+    let (data, n) = (vec![0; 33 * format.row_bytes(256).unwrap()], n.parse().unwrap());
+    let w = Matrix::new(format, &data, 33, 256).unwrap();
+    // SAFETY: the CPU has AVX-512; an instruction of AMX ends this process.
+    let kernels = unsafe { Kernels::with_tier_unchecked(Tier::AmxInt8) }.unwrap();
+    let x = Columns::new(&vec![quantize(&[1.0; 256]); n], Place::AtEnd);
+    let (mut y, mut scratch) = (vec![0.0; 33 * n], vec![0; kernels.matmul_scratch(&w)]);
+    kernels.matmul(&w, &x.view(), &mut MatMut::new(&mut y, 33, n).unwrap(), &mut scratch).unwrap();
+    println!("no tile register was needed");
+}
+
+/// Products run on tile registers exactly where the list of kernels says so: they are impossible to a process that has not asked
+/// for the permission, on hardware with AMX as on hardware without.
+#[test]
+fn tile_registers_are_used_where_the_list_says_so() {
+    use std::os::unix::process::ExitStatusExt;
+    let Some((kernels, _)) = amx() else { return };
+    for (name, format) in [("q8_0", Format::Q8_0), ("q6_k", Format::Q6_K)] {
+        for n in [1, 8, 13, 14, 16, 31, 32, 33] {
+            let child = std::process::Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", "child_without_permission", "--nocapture"])
+                .env(CHILD, format!("{name} {n}"))
+                .output()
+                .unwrap();
+            let without = String::from_utf8_lossy(&child.stdout).contains("no tile register was needed");
+            let tiles =
+                kernels.kernel_for(Op::Gemm, Operand::Weights(format), n).unwrap().tier == Tier::AmxInt8;
+            assert_eq!(child.status.signal() == Some(libc::SIGILL), tiles, "{name}, {n} columns");
+            assert_eq!(without, !tiles, "{name}, {n} columns");
         }
     }
 }

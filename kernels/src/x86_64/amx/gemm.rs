@@ -9,7 +9,7 @@
 use super::super::dot::{Acc, Activations, ScaledSums, accumulate_mins, mins_per_group, store};
 use super::super::matmul::{self, Block, COLUMN_BLOCK, TILES, all_columns, scaled_bytes, unpack_panels};
 use super::super::simd::{Avx512Vnni, Simd};
-use super::super::tile::{Codes, Tile, TileFormat};
+use super::super::tile::{Codes, Rows, Tile, TileFormat, transpose16};
 use super::kernel::{self, COLUMNS, ROWS, Sums};
 use crate::format::GROUP;
 use crate::list::tile;
@@ -23,7 +23,7 @@ pub(super) const fn of<T: TileFormat<Avx512Vnni>>() -> Option<Matmul> {
 }
 
 /// From this many columns on a tile product takes less time than the same by `vpdpbusd`, whose time grows with the columns: as
-/// measured, `bench/log/x86.md`. With sub-scales only two whole blocks make up for the scales' arrangement.
+/// measured, `bench/log/x86.md`. With sub-scales there are two, which pay from two whole blocks on.
 pub(super) const fn fewest_columns<T: TileFormat<Avx512Vnni>>() -> usize {
     if T::Codes::SUB_SCALES { 32 } else { 14 }
 }
@@ -131,68 +131,33 @@ unsafe fn gemm<T: TileFormat<Avx512Vnni>>(
     }
 }
 
-/// `dx[block][group][column]` of blocks of 16 columns, with 0 for absent ones.
+/// `dx[block][group][column]` of blocks of 16 columns. Absent columns have another's: nothing of theirs is stored.
 ///
 /// # Safety
 /// The tier's features.
-#[target_feature(enable = "avx512f")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 unsafe fn arrange_scales(x: &QuantizedRows<'_>, dx: &mut [f32]) {
     let groups = x.k() / GROUP;
     let blocks = x.d.chunks(COLUMNS * groups).zip(dx.chunks_exact_mut(COLUMNS * groups));
     for (from, to) in blocks {
-        for g in (0..groups).step_by(16) {
-            let live = (groups - g).min(16);
-            let lanes = (u32::MAX >> (32 - live)) as __mmask16;
-            let mut square = [_mm512_setzero_ps(); 16];
-            for (c, column) in from.chunks_exact(groups).enumerate() {
-                // SAFETY: `live` values from `g` on are within the column.
-                square[c] = unsafe { _mm512_maskz_loadu_ps(lanes, column[g..].as_ptr()) };
-            }
-            let square = transpose(square);
-            for (group, to) in
-                square.iter().zip(to[g * COLUMNS..(g + live) * COLUMNS].chunks_exact_mut(COLUMNS))
-            {
+        let columns = from.len() / groups;
+        let start = std::array::from_fn(|c| from[c.min(columns - 1) * groups..].as_ptr().cast());
+        let rows = Rows { start: &start, offset: 0, head: std::ptr::null() };
+        let whole = groups / 4 * 4;
+        for g in (0..whole).step_by(4) {
+            // SAFETY: four scales from `g` on are in each column.
+            let four = unsafe { transpose16::<Avx512Vnni>(rows, g * size_of::<f32>()) };
+            for (to, group) in to[g * COLUMNS..].chunks_exact_mut(COLUMNS).zip(four) {
                 // SAFETY: 16 values.
-                unsafe { _mm512_storeu_ps(to.as_mut_ptr(), *group) };
+                unsafe { _mm512_storeu_si512(to.as_mut_ptr().cast(), group) };
+            }
+        }
+        for g in whole..groups {
+            for c in 0..columns {
+                to[g * COLUMNS + c] = from[c * groups + g];
             }
         }
     }
-}
-
-/// Lane `j` of result `i` is lane `i` of vector `j`.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn transpose(v: [__m512; 16]) -> [__m512; 16] {
-    let pd = |a, b| (_mm512_castps_pd(a), _mm512_castps_pd(b));
-    let mut four = v;
-    for i in (0..16).step_by(4) {
-        let (a, b) = (_mm512_unpacklo_ps(v[i], v[i + 1]), _mm512_unpackhi_ps(v[i], v[i + 1]));
-        let (c, d) = (_mm512_unpacklo_ps(v[i + 2], v[i + 3]), _mm512_unpackhi_ps(v[i + 2], v[i + 3]));
-        // Lane k of each 128 bits: dword 4k + j of vectors i..i+4.
-        let ((a, c), (b, d)) = (pd(a, c), pd(b, d));
-        let rows = [
-            _mm512_unpacklo_pd(a, c),
-            _mm512_unpackhi_pd(a, c),
-            _mm512_unpacklo_pd(b, d),
-            _mm512_unpackhi_pd(b, d),
-        ];
-        for (j, row) in rows.into_iter().enumerate() {
-            four[i + j] = _mm512_castpd_ps(row);
-        }
-    }
-    let mut all = v;
-    for j in 0..4 {
-        // A 4 x 4 transpose of parts of 128 bits.
-        let (a, b) = (four[j], four[j + 4]);
-        let (c, d) = (four[j + 8], four[j + 12]);
-        let (ab, cd) = (_mm512_shuffle_f32x4::<0x44>(a, b), _mm512_shuffle_f32x4::<0x44>(c, d));
-        all[j] = _mm512_shuffle_f32x4::<0x88>(ab, cd);
-        all[j + 4] = _mm512_shuffle_f32x4::<0xdd>(ab, cd);
-        let (ab, cd) = (_mm512_shuffle_f32x4::<0xee>(a, b), _mm512_shuffle_f32x4::<0xee>(c, d));
-        all[j + 8] = _mm512_shuffle_f32x4::<0x88>(ab, cd);
-        all[j + 12] = _mm512_shuffle_f32x4::<0xdd>(ab, cd);
-    }
-    all
 }
 
 /// The columns of `x` on tile registers: whole blocks, then the last if it has less than 16 columns. Mins are not added.
