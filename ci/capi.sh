@@ -73,6 +73,7 @@ cmake -S "$tmp/c" -B "$tmp/build" -DCMAKE_PREFIX_PATH="$prefix" >/dev/null
 cmake --build "$tmp/build" >/dev/null
 run "$tmp/build/multiply"
 run "$tmp/build/multiply_static"
+"$tmp/build/multiply" --speed "${models[1]}" blk.0.ffn_down.weight
 # What is no GGUF file, or ends too early, is an error.
 head -c 3000 "${models[0]}" >"$tmp/short.gguf"
 if "$tmp/build/multiply" "$tmp/short.gguf" 2>/dev/null; then die "half a file was accepted"; fi
@@ -86,6 +87,7 @@ if ! cmp -s kernels/examples/python/requirements.txt "$venv/requirements.txt"; t
   cp kernels/examples/python/requirements.txt "$venv/requirements.txt"
 fi
 KINGLET_LIBRARY=$prefix/lib/libkinglet.so "$venv/bin/python" -B kernels/examples/python/check_formats.py
+KINGLET_LIBRARY=$prefix/lib/libkinglet.so OMP_NUM_THREADS=1 "$venv/bin/python" -B kernels/examples/python/speed.py "${models[1]}"
 
 heading "capi: random calls under AddressSanitizer"
 host=$(rustc -vV | sed -n 's/^host: //p')

@@ -16,21 +16,15 @@ def fits(text, allowed):
     """Whether an SPDX expression can be met: OR takes any, AND all."""
     tokens = re.findall(r"\(|\)|[^\s()]+", text.replace("/", " OR "))
 
-    def expression():
-        value = term()
-        while tokens and tokens[0] == "OR":
+    def chain(word, part, met):
+        parts = [part()]
+        while tokens and tokens[0] == word:
             tokens.pop(0)
-            other = term()
-            value = value or other
-        return value
+            parts.append(part())
+        return met(parts)
 
-    def term():
-        value = one()
-        while tokens and tokens[0] == "AND":
-            tokens.pop(0)
-            other = one()
-            value = value and other
-        return value
+    def expression():
+        return chain("OR", lambda: chain("AND", one, all), any)
 
     def one():
         name = tokens.pop(0)

@@ -3,7 +3,8 @@
     python run.py MODEL.gguf [--module build/libggml-kinglet.so] [-t THREADS] [-r REPETITIONS] [--text FILE]
 
 Run it with the Python that has llama-cpp-python (pip's, unmodified). Two processes take turns: llama.cpp as it comes, with its own
-repacking of weights, and llama.cpp with the module loaded. It fails when the module computed nothing or perplexity moved; a text that
+repacking of weights, and llama.cpp with the module loaded. It fails when the module computed no product, norm or rotation of a
+model that has them, or perplexity moved; a text that
 differs is shown, with how close the two words were, as the two round differently. KINGLET_TIER forces the module's tier, such as
 avx512_vnni beside a llama.cpp that was built without AMX.
 """
@@ -123,6 +124,18 @@ class Llama:
             self.api.llama_synchronize(self.context)
         return sum(batches) / (time.perf_counter() - start)
 
+    def expected(self):
+        """What a model like this has of what the module computes."""
+        value = ctypes.create_string_buffer(128)
+
+        def meta(key):
+            return self.api.llama_model_meta_val_str(self.model, key.encode(), value, len(value)) >= 0
+
+        meta("general.architecture")
+        norms = meta(f"{value.value.decode()}.attention.layer_norm_rms_epsilon")
+        # LLAMA_ROPE_TYPE_NORM and NEOX; others stay with ggml.
+        return ["mul_mat", *["rms_norm"] * norms, *["rope"] * (self.api.llama_model_rope_type(self.model) in (0, 2))]
+
     def answer(self, what, *arguments):
         match what:
             case "greedy":
@@ -135,6 +148,8 @@ class Llama:
                 return self.timed([1] * TG)
             case "counts":
                 return self.counts()
+            case "expected":
+                return self.expected()
             case "instructions":
                 info = self.api.llama_print_system_info().decode()
                 return self.tier or ", ".join(part.split("=")[0].split(":")[-1].strip() for part in info.split("|") if "= 1" in part)
@@ -261,8 +276,8 @@ def main():
 
     counts = after.ask("counts")
     print("computed by the module: " + ", ".join(f"{kind} {n}" for kind, n in counts.items()))
-    if not counts["mul_mat"]:
-        sys.exit("run.py: the module computed no product: are the model's weights quantized in a format that kinglet knows?")
+    if missing := [kind for kind in after.ask("expected") if not counts[kind]]:
+        sys.exit(f"run.py: the module computed no {', no '.join(missing)}: are the weights quantized in a format that kinglet knows?")
     if not same:
         sys.exit("run.py: perplexity changed by more than its noise")
 

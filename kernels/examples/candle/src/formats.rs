@@ -3,28 +3,15 @@
 
 use crate::Args;
 use crate::compare::median;
-use candle_core::quantized::{GgmlDType, QMatMul, QTensor};
+use candle_core::quantized::{QMatMul, QTensor};
 use candle_core::{Device, Module, Result, Tensor};
-use kinglet_candle::{Engine, KingletLinear, Weights};
+use kinglet_candle::{Engine, KingletLinear, QUANTIZED, Weights};
 use std::sync::Arc;
 use std::time::Instant;
 
 /// Outputs and inputs: whole super-blocks, which candle's fast kernels for K formats ask for.
 const SHAPE: (usize, usize) = (2048, 2048);
 const COLUMNS: [usize; 2] = [1, 128];
-
-const FORMATS: [GgmlDType; 10] = [
-    GgmlDType::Q4_0,
-    GgmlDType::Q4_1,
-    GgmlDType::Q5_0,
-    GgmlDType::Q5_1,
-    GgmlDType::Q8_0,
-    GgmlDType::Q2K,
-    GgmlDType::Q3K,
-    GgmlDType::Q4K,
-    GgmlDType::Q5K,
-    GgmlDType::Q6K,
-];
 
 /// Microseconds of one call, of which so many are made that the clock does not matter.
 fn microseconds(call: &dyn Fn() -> Result<Tensor>) -> Result<f64> {
@@ -45,7 +32,7 @@ pub fn formats(args: &Args, engine: &Arc<Engine>) -> Result<()> {
     println!("| | 1 column: candle | kinglet | ratio | 128 columns: candle | kinglet | ratio |");
     println!("|---|---:|---:|---:|---:|---:|---:|");
     let values = Tensor::rand(-1.0f32, 1.0, SHAPE, &Device::Cpu)?;
-    for dtype in FORMATS {
+    for dtype in QUANTIZED {
         let quantized = QTensor::quantize(&values, dtype)?;
         let bytes: Weights = Arc::new(quantized.data()?.into_owned());
         let len = (*bytes).as_ref().len();

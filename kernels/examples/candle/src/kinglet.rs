@@ -166,6 +166,20 @@ impl KingletLinear {
     }
 }
 
+/// The quantized formats of weights that both know.
+pub const QUANTIZED: [GgmlDType; 10] = [
+    GgmlDType::Q4_0,
+    GgmlDType::Q4_1,
+    GgmlDType::Q5_0,
+    GgmlDType::Q5_1,
+    GgmlDType::Q8_0,
+    GgmlDType::Q2K,
+    GgmlDType::Q3K,
+    GgmlDType::Q4K,
+    GgmlDType::Q5K,
+    GgmlDType::Q6K,
+];
+
 /// kinglet's name of a format.
 fn format_of(dtype: GgmlDType) -> Result<Format> {
     Ok(match dtype {

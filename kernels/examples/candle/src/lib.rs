@@ -11,6 +11,6 @@ mod pool;
 
 pub use candle::CandleLinear;
 pub use file::ModelFile;
-pub use kinglet::{Engine, KingletLinear, Weights};
+pub use kinglet::{Engine, KingletLinear, QUANTIZED, Weights};
 pub use model::{Linear, Model};
 pub use pool::Pool;
