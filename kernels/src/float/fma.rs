@@ -24,12 +24,12 @@ fn by_f64(a: f32, b: f32, c: f32) -> f32 {
     let t = sum - p;
     let error = (p - (sum - t)) + (c - t);
     let bits = sum.to_bits();
-    if error == 0.0 || bits & 1 == 1 || !sum.is_finite() {
-        return sum as f32;
-    }
-    // The last bit is 0 and the sum is inexact: step towards the true value, which makes it odd.
+    // The last bit is 0 and the sum is inexact: step towards the true value, which makes it odd. Nothing here branches: whether
+    // the compiler does several at once is then no matter of chance, which doubled the time of the portable tier.
+    let odd_or_exact = error == 0.0 || bits & 1 == 1 || !sum.is_finite();
     let away = (error > 0.0) == (sum > 0.0);
-    f64::from_bits(if away { bits + 1 } else { bits - 1 }) as f32
+    let step = if away { 1 } else { u64::MAX };
+    f64::from_bits(bits.wrapping_add(if odd_or_exact { 0 } else { step })) as f32
 }
 
 /// The correctly rounded square root, which `core` does not have.
