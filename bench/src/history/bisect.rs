@@ -98,7 +98,8 @@ pub fn run(args: &Args) -> Result<(), Fail> {
     let tree = Tree::new(&bad)?;
     let mut judge = Judge::new(args, &good, &tree)?;
     if judge.judge(&tree, &bad)? != Judged::Bad {
-        return Err(input(format!("{} is no slower than {}: there is nothing to find", args.bad, args.good)));
+        let how = if args.counts.is_some() { "takes as many instructions as" } else { "is no slower than" };
+        return Err(input(format!("{} {how} {}: there is nothing to find", args.bad, args.good)));
     }
     tree.git(&["bisect", "start", "--no-checkout", &bad, &good])?;
     let mut said = tree.git(&["rev-parse", "BISECT_HEAD"])?;
@@ -121,7 +122,8 @@ pub fn run(args: &Args) -> Result<(), Fail> {
                 told.lines().next().unwrap_or_default().split(' ').next().unwrap_or_default().to_owned();
             println!("\n{told}");
             let what = args.counts.as_deref().or(args.filter.as_deref()).unwrap_or_default();
-            println!("\n{what} got slower with {first}");
+            let how = if args.counts.is_some() { "changed" } else { "got slower" };
+            println!("\n{what} {how} with {first}");
             return Ok(());
         }
         said = tree.git(&["rev-parse", "BISECT_HEAD"])?;
