@@ -137,8 +137,8 @@ mod tests {
         );
         // A sample that is longer than its preparation comes alone.
         assert_eq!(
-            share(&[deep, long], 31.0),
-            [Share { launches: 1, samples: 4 }, Share { launches: 1, samples: 1 }]
+            share(&[deep, long], 50.0),
+            [Share { launches: 3, samples: 3 }, Share { launches: 1, samples: 1 }]
         );
         assert_eq!(share(&[deep, quick], -5.0), [Share::default(); 2]);
         assert_eq!(share(&[], 10.0), []);
