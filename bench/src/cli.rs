@@ -175,7 +175,7 @@ pub struct RecordArgs {
     /// The program to measure, as in `compare`; this one by default
     #[arg(long, value_name = "PROGRAM", default_value = "self")]
     pub program: String,
-    /// Seconds for everything; by default one per benchmark, or twice what one launch of each takes
+    /// Seconds for everything; by default one per benchmark, or what two launches of each take
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub budget: Option<Duration>,
     /// Where to write; `bench/baselines/MACHINE/SUITE.jsonl` by default

@@ -46,22 +46,35 @@ impl Cost {
     }
 }
 
-/// Whether a first launch that has taken `samples` takes another one. `part` is an equal part of the budget; `late` is whether
-/// the recording has used more than such parts up to here.
-pub fn another(cost: &Cost, samples: usize, part: f64, late: bool) -> bool {
+/// Whether a first launch that has taken `samples` takes another one. `part` is a benchmark's equal part of the budget, if there
+/// is one; `late` is whether the recording has used more than such parts up to here.
+pub fn another(cost: &Cost, samples: usize, part: Option<f64>, late: bool) -> bool {
     let used = cost.launch(samples);
-    let cheap = samples < ENOUGH && cost.sample <= used / 10.0 && !late;
-    samples < SAMPLES && (cheap || used + cost.sample <= part * FIRST)
+    match part {
+        None => samples < cost.least(),
+        Some(part) => {
+            let cheap = samples < ENOUGH && cost.sample <= used / 10.0 && !late;
+            samples < SAMPLES && (cheap || used + cost.sample <= part * FIRST)
+        }
+    }
 }
 
-/// Shares out `left` seconds: launches first, then their samples, always to whom the least time was given that can use it.
+/// Shares out `left` seconds: launches first, nobody's third before everybody's second that there is time for; then their samples,
+/// to whom the least time was given that can use it.
 pub fn share(costs: &[Cost], mut left: f64) -> Vec<Share> {
     let mut shares = vec![Share::default(); costs.len()];
     let mut spent: Vec<f64> = costs.iter().map(|c| c.spent).collect();
-    let mut give = |price: &dyn Fn(usize, &Share) -> Option<f64>, change: &dyn Fn(usize, &mut Share)| {
+    let mut give = |rank: &dyn Fn(usize, &Share) -> u32,
+                    price: &dyn Fn(usize, &Share) -> Option<f64>,
+                    change: &dyn Fn(usize, &mut Share)| {
         loop {
             let all = shares.iter().enumerate().filter_map(|(i, s)| Some((i, price(i, s)?)));
-            let next = all.filter(|n| n.1 <= left).min_by(|a, b| spent[a.0].total_cmp(&spent[b.0]));
+            let order = |i: usize| (rank(i, &shares[i]), spent[i]);
+            let fitting = all.filter(|n| n.1 <= left);
+            let next = fitting.min_by(|a, b| {
+                let (a, b) = (order(a.0), order(b.0));
+                a.0.cmp(&b.0).then(a.1.total_cmp(&b.1))
+            });
             let Some((i, price)) = next else { break };
             left -= price;
             spent[i] += price;
@@ -69,10 +82,12 @@ pub fn share(costs: &[Cost], mut left: f64) -> Vec<Share> {
         }
     };
     give(
+        &|i, s| costs[i].launches + s.launches,
         &|i, s| (costs[i].launches + s.launches < LAUNCHES).then(|| costs[i].launch(costs[i].least())),
         &|i, s| *s = Share { launches: s.launches + 1, samples: costs[i].least() },
     );
     give(
+        &|_, _| 0,
         &|i, s| (s.launches > 0 && s.samples < SAMPLES).then(|| costs[i].sample * f64::from(s.launches)),
         &|_, s| s.samples += 1,
     );
@@ -91,7 +106,7 @@ mod tests {
         for (i, (setup, sample)) in each.iter().enumerate() {
             let mut cost = Cost { setup: *setup, sample: *sample, spent: 0.0, launches: 1 };
             let mut samples = 1;
-            while another(&cost, samples, part, now + cost.launch(samples) > part * (i + 1) as f64) {
+            while another(&cost, samples, Some(part), now + cost.launch(samples) > part * (i + 1) as f64) {
                 samples += 1;
             }
             cost.spent = cost.launch(samples);
@@ -125,6 +140,14 @@ mod tests {
     }
 
     #[test]
+    fn without_a_budget_launches_take_what_is_worth_them() {
+        let cost = |setup, sample| Cost { setup, sample, spent: 0.0, launches: 1 };
+        for (cost, samples) in [(cost(0.02, 0.004), 3), (cost(8.0, 0.9), 3), (cost(1.0, 60.0), 1)] {
+            assert_eq!((1..).find(|n| !another(&cost, *n, None, true)), Some(samples));
+        }
+    }
+
+    #[test]
     fn what_is_left_goes_to_those_that_had_least() {
         let cost = |setup, sample, spent| Cost { setup, sample, spent, launches: 1 };
         let quick = cost(0.02, 0.004, 0.1);
@@ -139,6 +162,12 @@ mod tests {
         assert_eq!(
             share(&[deep, long], 50.0),
             [Share { launches: 3, samples: 3 }, Share { launches: 1, samples: 1 }]
+        );
+        // A second launch of all comes before the third of one.
+        let medium = cost(0.5, 0.4, 1.7);
+        assert_eq!(
+            share(&[deep, medium], 11.9),
+            [Share { launches: 1, samples: 3 }, Share { launches: 1, samples: 4 }]
         );
         assert_eq!(share(&[deep, quick], -5.0), [Share::default(); 2]);
         assert_eq!(share(&[], 10.0), []);

@@ -20,7 +20,7 @@ pub struct Options {
     pub pin: Option<usize>,
     /// How long the worker may take for one answer.
     pub timeout: Duration,
-    /// Time for all of it; without one a second per benchmark, or as much again as one launch of each has taken.
+    /// Time for all of it; without one a second per benchmark, or what two launches of each take.
     pub budget: Option<Duration>,
     /// Whether to measure the roof, which takes some seconds.
     pub roof: bool,
@@ -76,7 +76,8 @@ pub fn record(launch: &Launch, options: &Options, partial: &Path) -> Result<Reco
     let before = start.elapsed();
     let once = recorder.every_one_once(list)?;
     let least = SLICE * recorder.sources.len() as u32;
-    let budget = options.budget.unwrap_or(before + least.max(once * 2));
+    // Two launches of each, and some room because the second ones also warm up.
+    let budget = options.budget.unwrap_or(before + least.max(once * 9 / 4));
     recorder.again(budget)?;
     recorder.tell(budget, once);
     let mut recording = recorder.recording;
@@ -111,7 +112,7 @@ impl Recorder<'_> {
         let runnable = list.iter().filter(|e| e.skip.is_none()).count().max(1);
         // Parts of the budget for as many benchmarks as have been begun are not exceeded without need.
         let before = self.start.elapsed();
-        let part = self.options.budget.map_or(SLICE, |b| b.saturating_sub(before) / runnable as u32);
+        let part = self.options.budget.map(|b| b.saturating_sub(before) / runnable as u32);
         for (done, entry) in list.into_iter().enumerate() {
             if crate::stop::asked() {
                 break;
@@ -124,7 +125,7 @@ impl Recorder<'_> {
                     budget.as_secs_f64()
                 ));
             }
-            let due = part * (self.sources.len() as u32 + 1);
+            let due = part.unwrap_or_default() * (self.sources.len() as u32 + 1);
             let result = match entry.skip {
                 Some(why) => Err(failure(&entry.spec, FailureKind::Skipped, why)),
                 None => self.first(&entry.spec, part, start + due),
@@ -146,7 +147,12 @@ impl Recorder<'_> {
     }
 
     /// The first launch of a benchmark, which also finds out how many iterations make a sample, and checks the answer.
-    fn first(&self, spec: &Spec, part: Duration, due: Instant) -> Result<(Benchmark, Source), Failure> {
+    fn first(
+        &self,
+        spec: &Spec,
+        part: Option<Duration>,
+        due: Instant,
+    ) -> Result<(Benchmark, Source), Failure> {
         let (mut watch, start) = (Watch::start(), Instant::now());
         let told = |e: WorkerError| failure(spec, e.kind, e.detail);
         let mut worker = self.worker(spec).map_err(told)?;
@@ -166,7 +172,8 @@ impl Recorder<'_> {
         loop {
             samples.push(sample(&mut worker, chunks, iterations).map_err(told)?);
             cost.sample = (start.elapsed().as_secs_f64() - setup) / samples.len() as f64;
-            let more = plan::another(&cost, samples.len(), part.as_secs_f64(), Instant::now() > due);
+            let part = part.map(|p| p.as_secs_f64());
+            let more = plan::another(&cost, samples.len(), part, Instant::now() > due);
             if !more || crate::stop::asked() {
                 break;
             }
