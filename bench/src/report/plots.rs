@@ -97,6 +97,9 @@ fn round(x: f64) -> String {
     if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
 }
 
+/// A tier and how many times as fast it is.
+type Bar<'a> = (&'a str, f64);
+
 /// Speed-up of every tier over scalar or, where that was not measured, over the lowest tier that was: a group of bars for each
 /// benchmark.
 pub(super) fn tiers(r: &Recording) -> Option<String> {
@@ -107,7 +110,8 @@ pub(super) fn tiers(r: &Recording) -> Option<String> {
         let what = name.with_tier("").trim_end_matches('.').to_owned();
         products.entry(what).or_default().push((name.tier, b.median()));
     }
-    let mut groups: Vec<(String, &str, Vec<(&str, f64)>)> = Vec::new();
+    // What, the base's tier, and the others over it.
+    let mut groups: Vec<(String, &str, Vec<Bar>)> = Vec::new();
     for (what, mut tiers) in products {
         tiers.sort_by_key(|t| order(t.0));
         let (base, slow) = tiers[0];
