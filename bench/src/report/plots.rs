@@ -111,7 +111,7 @@ pub(super) fn tiers(r: &Recording) -> Option<String> {
         products.entry(what).or_default().push((name.tier, b.median()));
     }
     // What, the base's tier, and the others over it.
-    let mut groups: Vec<(String, &str, Vec<Bar>)> = Vec::new();
+    let mut groups: Vec<(String, &str, Vec<Bar<'_>>)> = Vec::new();
     for (what, mut tiers) in products {
         tiers.sort_by_key(|t| order(t.0));
         let (base, slow) = tiers[0];
