@@ -199,7 +199,7 @@ impl Recorder<'_> {
             if taken == 0 || crate::stop::asked() {
                 break;
             }
-            self.progress(&format!("launch {} of {taken} benchmarks, {left:.0} s left", round + 1));
+            self.progress(&format!("launch number {} for {taken} of them, {left:.0} s left", round + 1));
             let mut failed = Vec::new();
             for (i, share) in shares.iter().enumerate().filter(|s| s.1.launches > 0) {
                 let planned = self.sources[i].cost.launch(share.samples);
