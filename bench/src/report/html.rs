@@ -168,7 +168,9 @@ fn table(rows: &[Row]) -> String {
         } else {
             format!("<i class=\"meter\" style=\"--w:{width:.0}%\"></i>")
         };
-        (bar + &text, sort)
+        // As wide as `100 %`, in spaces as wide as a digit, so that all bars begin at one line.
+        let pad = "\u{2007}".repeat(if bar.is_empty() { 0 } else { 5usize.saturating_sub(text.len()) });
+        (bar + &pad + &text, sort)
     };
     let line = |r: &Row| {
         let taint = r.taint.join("; ");
