@@ -31,6 +31,9 @@ pub enum Command {
     /// Run benchmarks on request (what the other commands start)
     #[command(hide = true)]
     Worker(WorkerArgs),
+    /// Decode with a model and tell the largest memory (what workers start)
+    #[command(hide = true)]
+    PeakMemory(MemoryArgs),
     /// Counts, peers, reports, history.
     #[command(flatten)]
     Tool(crate::tools::Tool),
@@ -172,7 +175,7 @@ pub struct RecordArgs {
     /// The program to measure, as in `compare`; this one by default
     #[arg(long, value_name = "PROGRAM", default_value = "self")]
     pub program: String,
-    /// Seconds for everything; one second per benchmark by default
+    /// Seconds for everything; by default one per benchmark, or what two launches of each take
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub budget: Option<Duration>,
     /// Where to write; `bench/baselines/MACHINE/SUITE.jsonl` by default
@@ -299,4 +302,27 @@ pub struct WorkerArgs {
     /// Slow a benchmark down: NAME:PERCENT
     #[arg(long)]
     pub inject: Vec<crate::worker::Injection>,
+}
+
+/// Options of `peak-memory`.
+#[derive(Debug, Clone, Args)]
+pub struct MemoryArgs {
+    /// The model
+    #[arg(long)]
+    pub model: PathBuf,
+    /// Tier of the kernels
+    #[arg(long)]
+    pub tier: kinglet_kernels::Tier,
+    /// Type of the cache
+    #[arg(long)]
+    pub kv: String,
+    /// Threads
+    #[arg(long)]
+    pub threads: usize,
+    /// Tokens before the prompt
+    #[arg(long)]
+    pub depth: usize,
+    /// Tokens decoded at once at most
+    #[arg(long)]
+    pub batch: usize,
 }

@@ -1,6 +1,8 @@
 //! What each command does. Each gives the exit code, or an error in one line and its code.
 
-use crate::cli::{CalibrateArgs, CompareArgs, GateArgs, ListArgs, RecordArgs, SuiteArgs, WorkerArgs};
+use crate::cli::{
+    CalibrateArgs, CompareArgs, GateArgs, ListArgs, MemoryArgs, RecordArgs, SuiteArgs, WorkerArgs,
+};
 use crate::compare::{Options, Program, wanted};
 use crate::judge::Rule;
 use crate::record::{Name, Recording};
@@ -8,6 +10,8 @@ use crate::samples::CommandSuite;
 use crate::source::Workers;
 use crate::suite::Suite;
 use crate::suites::KingletSuite;
+use crate::suites::end_to_end::{Case, Measure, What};
+use crate::suites::memory;
 use crate::{baseline, calibrate, exit, files, print, recorder, source, worker};
 use kinglet_kernels::Tier;
 use std::collections::BTreeMap;
@@ -224,5 +228,17 @@ pub fn worker(args: &WorkerArgs) -> Result<u8, Failed> {
     };
     let served = worker::serve(suite.as_mut(), version, source::revision(), &args.inject);
     served.map_err(|e| failure(e.to_string()))?;
+    Ok(exit::OK)
+}
+
+/// `peak-memory`.
+///
+/// # Errors
+/// In one line.
+pub fn peak_memory(args: &MemoryArgs) -> Result<u8, Failed> {
+    let MemoryArgs { model, tier, kv, threads, depth, batch } = args.clone();
+    let measure = Measure { what: What::Resident, depth, batch };
+    let peak = memory::of_this_process(&Case { path: model, tier, kv, threads, measure }).map_err(usage)?;
+    println!("{}", serde_json::to_string(&peak).map_err(|e| failure(e.to_string()))?);
     Ok(exit::OK)
 }

@@ -12,6 +12,7 @@ fn main() -> ExitCode {
         Command::Calibrate(args) => commands::calibrate(&args),
         Command::List(args) => commands::list(&args),
         Command::Worker(args) => commands::worker(&args),
+        Command::PeakMemory(args) => commands::peak_memory(&args),
         Command::Tool(tool) => tool.run().map(|()| 0).map_err(|f| (f.code, f.message)),
     };
     match result {

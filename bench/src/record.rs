@@ -47,7 +47,7 @@ pub struct Header {
     /// What the machine can do at most.
     #[serde(default)]
     pub roof: Roof,
-    /// Whether the recording was stopped (Ctrl-C, the budget) before every benchmark was measured.
+    /// Whether the recording was stopped by Ctrl-C: benchmarks, or launches that there was time for, are missing.
     #[serde(default)]
     pub interrupted: bool,
 }

@@ -191,6 +191,56 @@ fn an_interrupted_recording_keeps_what_was_measured() {
     assert!(kept.contains("\"quick\"") && kept.contains("\"interrupted\":true"), "{kept}");
 }
 
+/// A tiny model, decoded for real; only that numbers come out is looked at.
+#[cfg(target_os = "linux")]
+#[test]
+fn memory_is_that_of_a_process_which_does_nothing_else() {
+    let folder = Folder::new("memory");
+    let fixture =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../reference/fixtures/llama-tinyllama/model.gguf");
+    let model = fixture.display().to_string();
+    let peak = |depth: &str| -> (u64, u64) {
+        let args = ["--tier", "scalar", "--kv", "f16", "--threads", "1", "--batch", "512", "--depth", depth];
+        let output = bench(&folder.0, &[&["peak-memory", "--model", &model], &args[..]].concat());
+        expect(&output, 0, &["resident"]);
+        let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        (told["resident"].as_u64().unwrap(), told["anonymous"].as_u64().unwrap())
+    };
+    let (resident, anonymous) = peak("0");
+    assert!(0 < anonymous && anonymous < resident && resident < 1 << 30, "{anonymous} of {resident}");
+    let record =
+        ["record", "end_to_end", "--model", &model, "--no-roof", "--budget", "3", "--output", "m.jsonl"];
+    let filter = ["--filter", "model.rss", "--filter", "model.anonymous"];
+    expect(
+        &bench(&folder.0, &[&record[..], &filter].concat()),
+        0,
+        &["2 benchmarks", "launches of 2 benchmarks"],
+    );
+    assert!(folder.read("m.jsonl").contains("\"unit\":\"bytes\""));
+    let other =
+        ["record", "end_to_end", "--model", &model, "--no-roof", "--budget", "2", "--output", "e.jsonl"];
+    let said = said(&bench(&folder.0, &[&other[..], &["--filter", "energy"]].concat()));
+    assert!(said.contains("1 cannot run here") || said.contains("uJ") || said.contains("J"), "{said}");
+}
+
+#[test]
+fn a_budget_that_is_too_small_is_told_and_everything_measured() {
+    let folder = Folder::new("budget");
+    let command = "samples:sh -c 'sleep 0.4; echo one 5; echo two 1000; echo three 10'";
+    let args = ["record", "--program", command, "--no-roof", "--budget", "1", "--output", "r.jsonl"];
+    expect(
+        &bench(&folder.0, &args),
+        0,
+        &[
+            "the budget of 1 s is used up after",
+            "more than the budget of 1 s, because one launch of each took",
+            "3 benchmarks",
+        ],
+    );
+    assert_eq!(folder.names(), ["r.jsonl"]);
+    assert_eq!(folder.read("r.jsonl").lines().count(), 4);
+}
+
 #[test]
 fn the_command_line_teaches() {
     let folder = Folder::new("usage");

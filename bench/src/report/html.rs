@@ -5,6 +5,7 @@ use super::plots;
 use super::rows::{Row, change, figure, rows, short};
 use super::svg::escape;
 use super::text::{failures, preface};
+use crate::record::Recording;
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
@@ -55,12 +56,15 @@ pub fn page(report: &Report) -> String {
         section(&mut out, "Benchmarks", &note, &table(&rows));
         let note = "Each kernel's multiply-adds per second below what memory, L2 and the tier's instructions allow at most.";
         plot(&mut out, "Roofline", note, &legend, plots::roofline(shown));
-        plot(&mut out, "Tiers", "The same product by every tier, over scalar.", &legend, plots::tiers(shown));
+        let note =
+            "The same by every tier, over scalar or, where that was not measured, the lowest tier that was.";
+        plot(&mut out, "Tiers", note, &legend, plots::tiers(shown));
         let note =
             "Every sample over its benchmark's median, the box between the quartiles, the widest first.";
         plot(&mut out, "Samples", note, &legend, plots::distribution(shown));
-        let note = "Median of each recording, oldest first, what got slower most in the last step on top. Hollow dots are tainted.";
-        plot(&mut out, "History", note, &legend, plots::history(&report.recordings));
+        let note = "Median of each recording, oldest first; what got slower most, in the last step or since the first, on top. Hollow dots are tainted.";
+        let history = plots::history(&report.recordings).map(|p| p + &recordings(&report.recordings));
+        plot(&mut out, "History", note, &legend, history);
         let facts: String = shown
             .header
             .fingerprint
@@ -82,6 +86,21 @@ fn plot(out: &mut String, title: &str, note: &str, legend: &str, svg: Option<Str
     if let Some(svg) = svg {
         section(out, title, note, &format!("{legend}{svg}"));
     }
+}
+
+/// The commits of a history, the newest first.
+fn recordings(all: &[Recording]) -> String {
+    let line = |r: &Recording| {
+        let h = &r.header;
+        let tainted = h.taint.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        let cells = [&h.revision.to_string(), &h.time, &h.fingerprint.compiler, &tainted].map(|c| escape(c));
+        format!("<tr><td>{}</td></tr>", cells.join("</td><td>"))
+    };
+    let lines: String = all.iter().rev().map(line).collect();
+    format!(
+        "<div class=\"scroll\"><table><thead><tr><th>commit</th><th>recorded</th><th>compiler</th><th>taint</th></tr></thead>\
+         <tbody>{lines}</tbody></table></div>"
+    )
 }
 
 /// The tiers' colours.
@@ -149,7 +168,9 @@ fn table(rows: &[Row]) -> String {
         } else {
             format!("<i class=\"meter\" style=\"--w:{width:.0}%\"></i>")
         };
-        (bar + &text, sort)
+        // As wide as `100 %`, in spaces as wide as a digit, so that all bars begin at one line.
+        let pad = "\u{2007}".repeat(if bar.is_empty() { 0 } else { 5usize.saturating_sub(text.len()) });
+        (bar + &pad + &text, sort)
     };
     let line = |r: &Row| {
         let taint = r.taint.join("; ");

@@ -4,6 +4,7 @@ use super::rows::{change, figure, short, spread};
 use super::svg::{Scale, Svg};
 use crate::comparison::{Comparison, Verdict};
 use crate::record::{Layer, Name, Recording, Unit};
+use kinglet_kernels::Tier;
 use std::collections::BTreeMap;
 
 const WIDTH: f64 = 860.0;
@@ -52,20 +53,11 @@ pub(super) fn roofline(r: &Recording) -> Option<String> {
     let most = roof.multiply_adds.values().map(|v| v / 1e9);
     let y = Scale::over(points.iter().map(|p| p.1).chain(most), true, bottom, top);
     let mut svg = Svg::new(WIDTH, 410.0, "Roofline");
-    svg.x_axis(&x, top, bottom, short);
-    svg.y_axis(&y, left, right, short);
+    svg.x_axis(&x, top, bottom, round);
+    svg.y_axis(&y, left, right, round);
     svg.text("axis", "middle", ((left + right) / 2.0, bottom + 36.0), "multiply-adds per byte of weights");
     svg.text("axis", "start", (4.0, 10.0), "Gmadd/s");
-    let mut labelled: Vec<f64> = Vec::new();
-    let mut label = |svg: &mut Svg, y: f64, text: &str| {
-        // Roofs that are close share no line.
-        let mut at = y;
-        while labelled.iter().any(|l| (l - at).abs() < 12.0) {
-            at += 12.0;
-        }
-        labelled.push(at);
-        svg.text("tick", "start", (right + 6.0, at + 3.0), text);
-    };
+    let mut labels: Vec<(f64, String)> = Vec::new();
     for (name, bytes) in [("memory", roof.read_one), ("L2", roof.read_cache)] {
         if bytes > 0.0 {
             // A slope of one, cut off at the plot's edges.
@@ -74,7 +66,7 @@ pub(super) fn roofline(r: &Recording) -> Option<String> {
             let end = (y.high / gb).min(x.high);
             if end > start {
                 svg.line("roof", (x.at(start), y.at(start * gb)), (x.at(end), y.at(end * gb)));
-                label(&mut svg, y.at(end * gb), &format!("{name} {} GB/s", short(gb)));
+                labels.push((y.at(end * gb), format!("{name} {} GB/s", short(gb))));
             }
         }
     }
@@ -82,7 +74,15 @@ pub(super) fn roofline(r: &Recording) -> Option<String> {
     for (name, most) in roof.multiply_adds.iter().filter(|(name, _)| tiers.contains(&name.as_str())) {
         let at = y.at(most / 1e9);
         svg.line(&format!("roof {}", tier_class(name)), (left, at), (right, at));
-        label(&mut svg, at, &format!("{name} {}", short(most / 1e9)));
+        labels.push((at, format!("{name} {}", short(most / 1e9))));
+    }
+    // From the top, so that roofs that are close keep their order and share no line.
+    labels.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let mut free = top;
+    for (y, text) in labels {
+        let at = y.max(free);
+        free = at + 12.0;
+        svg.text("tick", "start", (right + 6.0, at + 3.0), &text);
     }
     for (intensity, rate, name, tainted) in points {
         let class = format!("dot {}{}", tier_class(tier(name)), if tainted { " tainted" } else { "" });
@@ -91,34 +91,56 @@ pub(super) fn roofline(r: &Recording) -> Option<String> {
     Some(svg.finish())
 }
 
-/// Speed-up of every tier over scalar, a group of bars for each benchmark.
+/// A value of an axis, which is round: without zeros behind the point.
+fn round(x: f64) -> String {
+    let text = short(x);
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
+}
+
+/// A tier and how many times as fast it is.
+type Bar<'a> = (&'a str, f64);
+
+/// Speed-up of every tier over scalar or, where that was not measured, over the lowest tier that was: a group of bars for each
+/// benchmark.
 pub(super) fn tiers(r: &Recording) -> Option<String> {
-    let mut groups: BTreeMap<String, Vec<(&str, f64)>> = BTreeMap::new();
-    for b in r.benchmarks.iter().filter(|b| b.spec.unit == Unit::Ns) {
+    let order = |tier: &str| Tier::ALL.iter().position(|t| t.name() == tier).unwrap_or(usize::MAX);
+    let mut products: BTreeMap<String, Vec<(&str, f64)>> = BTreeMap::new();
+    for b in r.benchmarks.iter().filter(|b| b.spec.unit == Unit::Ns && b.median() > 0.0) {
         let Some(name) = Name::parse(b.name()) else { continue };
-        let scalar = name.with_tier("scalar");
-        let Some(base) = r.get(&scalar).filter(|_| name.tier != "scalar") else { continue };
-        let what = scalar.trim_end_matches(".scalar").to_owned();
-        groups.entry(what).or_default().push((name.tier, base.median() / b.median()));
+        let what = name.with_tier("").trim_end_matches('.').to_owned();
+        products.entry(what).or_default().push((name.tier, b.median()));
     }
-    let all = groups.values().flatten().map(|bar| bar.1).fold(0.0, f64::max);
+    // What, the base's tier, and the others over it.
+    let mut groups: Vec<(String, &str, Vec<Bar<'_>>)> = Vec::new();
+    for (what, mut tiers) in products {
+        tiers.sort_by_key(|t| order(t.0));
+        let (base, slow) = tiers[0];
+        let bars: Vec<_> = tiers[1..].iter().map(|(tier, ns)| (*tier, slow / ns)).collect();
+        groups.extend((!bars.is_empty()).then_some((what, base, bars)));
+    }
+    let all = groups.iter().flat_map(|g| &g.2).map(|bar| bar.1).fold(0.0, f64::max);
     if groups.is_empty() || !all.is_finite() {
         return None;
     }
+    let mut bases: Vec<&str> = groups.iter().map(|g| g.1).collect();
+    bases.sort_by_key(|b| order(b));
+    bases.dedup();
     let (left, right) = (LABELS, WIDTH - 60.0);
     let shown: Vec<_> = groups.into_iter().take(LINES).collect();
-    let bars: usize = shown.iter().map(|g| g.1.len()).sum();
+    let bars: usize = shown.iter().map(|g| g.2.len()).sum();
     let bottom = 12.0 + bars as f64 * 11.0 + shown.len() as f64 * 8.0;
     let x = Scale { low: 0.0, high: all * 1.05, from: left, to: right, log: false };
-    let mut svg = Svg::new(WIDTH, bottom + 40.0, "Speed-up of tiers over scalar");
-    svg.x_axis(&x, 6.0, bottom, short);
-    svg.text("axis", "middle", ((left + right) / 2.0, bottom + 34.0), "times as fast as scalar");
+    let mut svg = Svg::new(WIDTH, bottom + 40.0, "Speed-up of tiers");
+    svg.x_axis(&x, 6.0, bottom, round);
+    let axis = format!("times as fast as {}", bases.join(", or "));
+    svg.text("axis", "middle", ((left + right) / 2.0, bottom + 34.0), &axis);
     let mut y = 10.0;
-    for (what, bars) in &shown {
+    for (what, base, bars) in &shown {
         let middle = y + bars.len() as f64 * 11.0 / 2.0 + 3.0;
         svg.text("label", "end", (left - 8.0, middle), &fit(what, FIT));
         for (tier, speedup) in bars {
-            let (at, title) = (x.at(*speedup), format!("{what}.{tier}: {} x", short(*speedup)));
+            let (at, title) =
+                (x.at(*speedup), format!("{what}.{tier}: {} times as fast as {base}", short(*speedup)));
             svg.bar(&format!("fill {}", tier_class(tier)), (left, y), (at - left, 9.0), &title);
             svg.text("tick", "start", (at + 4.0, y + 8.0), &short(*speedup));
             y += 11.0;
@@ -177,7 +199,13 @@ pub(super) fn distribution(r: &Recording) -> Option<String> {
     Some(svg.finish())
 }
 
-/// Medians over the recordings, a small plot for each benchmark: those that changed most first.
+/// How the last point is to the one before, and to the first.
+fn steps(points: &[(usize, f64, bool)]) -> (f64, f64) {
+    let last = points[points.len() - 1].1;
+    (last / points[points.len() - 2].1, last / points[0].1)
+}
+
+/// Medians over the recordings, a small plot for each benchmark: those that got slower most, at once or by and by, first.
 pub(super) fn history(recordings: &[Recording]) -> Option<String> {
     if recordings.len() < 2 {
         return None;
@@ -190,8 +218,8 @@ pub(super) fn history(recordings: &[Recording]) -> Option<String> {
         }
     }
     let mut lines: Vec<_> = lines.into_iter().filter(|(_, points)| points.len() > 1).collect();
-    let last = |p: &[(usize, f64, bool)]| p[p.len() - 1].1 / p[p.len() - 2].1;
-    lines.sort_by(|a, b| last(&b.1).total_cmp(&last(&a.1)));
+    let worst = |p: &[(usize, f64, bool)]| steps(p).0.max(steps(p).1);
+    lines.sort_by(|a, b| worst(&b.1).total_cmp(&worst(&a.1)));
     lines.truncate(LINES);
     let unit =
         |name: &str| recordings.iter().rev().find_map(|r| r.get(name)).map_or(Unit::Ns, |b| b.spec.unit);
@@ -201,20 +229,25 @@ pub(super) fn history(recordings: &[Recording]) -> Option<String> {
 }
 
 fn small(recordings: &[Recording], name: &str, points: &[(usize, f64, bool)], unit: Unit) -> String {
-    let (width, height, left, right, top, bottom) = (420.0, 150.0, 58.0, 408.0, 26.0, 118.0);
+    let (width, height, left, right, top, bottom) = (420.0, 164.0, 58.0, 408.0, 38.0, 132.0);
     let mut svg = Svg::new(width, height, &format!("History of {name}"));
     let x = Scale { low: -0.3, high: recordings.len() as f64 - 0.7, from: left, to: right, log: false };
-    // From zero, lest 1 % look like a cliff; unless that hides everything.
-    let y = Scale::over(
-        points.iter().map(|p| p.1).chain([points[0].1 * 0.9, points[0].1 * 1.1]),
-        false,
-        bottom,
-        top,
-    );
-    svg.text("label", "start", (4.0, 12.0), &fit(name, 52));
-    let (a, b) = (points[points.len() - 2].1, points[points.len() - 1].1);
-    svg.text(if b > a * 1.02 { "worse" } else { "tick" }, "end", (right, 12.0), &change(b / a));
-    svg.y_axis(&y, left, right, |v| figure(v, unit));
+    // At least a tenth up and down, lest 1 % look like a cliff. Bytes are shown in units of 1024, and have round ticks in them.
+    let most = points.iter().map(|p| p.1).fold(0.0, f64::max);
+    let size = match unit {
+        Unit::Bytes => [1024.0 * 1024.0, 1024.0].into_iter().find(|s| *s <= most).unwrap_or(1.0),
+        _ => 1.0,
+    };
+    let around = [points[0].1 * 0.9, points[0].1 * 1.1];
+    let y = Scale::over(points.iter().map(|p| p.1).chain(around).map(|v| v / size), false, bottom, top);
+    svg.text("label", "start", (4.0, 12.0), &fit(name, 60));
+    let (step, all) = steps(points);
+    let (class, text) = (|r| if r > 1.02 { "worse" } else { "tick" }, format!("last step {}", change(step)));
+    svg.text(class(step), "start", (left, 27.0), &text);
+    if points.len() > 2 {
+        svg.text(class(all), "end", (right, 27.0), &format!("since the first {}", change(all)));
+    }
+    svg.y_axis(&y, left, right, |v| figure(v * size, unit));
     // As many commits as fit.
     let every = recordings.len().div_ceil(6);
     for (i, r) in
@@ -229,7 +262,7 @@ fn small(recordings: &[Recording], name: &str, points: &[(usize, f64, bool)], un
         );
     }
     let class = tier_class(tier(name));
-    let at: Vec<(f64, f64)> = points.iter().map(|p| (x.at(p.0 as f64), y.at(p.1))).collect();
+    let at: Vec<(f64, f64)> = points.iter().map(|p| (x.at(p.0 as f64), y.at(p.1 / size))).collect();
     svg.path(&format!("curve {class}"), &at);
     for (place, (i, median, tainted)) in at.iter().zip(points) {
         let r = &recordings[*i].header;

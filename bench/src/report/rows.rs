@@ -129,5 +129,7 @@ pub fn figure(x: f64, unit: Unit) -> String {
 
 /// `+5.2 %`, of a ratio.
 pub fn change(ratio: f64) -> String {
-    format!("{:+.1} %", (ratio - 1.0) * 100.0)
+    let percent = (ratio - 1.0) * 100.0;
+    // No `-0.0`.
+    format!("{:+.1} %", if percent.abs() < 0.05 { 0.0 } else { percent })
 }

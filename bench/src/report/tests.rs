@@ -104,6 +104,33 @@ fn the_page_is_self_contained_and_escaped() {
     }
 }
 
+#[test]
+fn a_slow_down_of_long_ago_is_still_on_top_of_the_history() {
+    let mut recordings: Vec<_> = [1.0, 1.3, 1.3]
+        .iter()
+        .zip(["a", "b", "c"])
+        .map(|(slow, commit)| recording(commit, &format!("2026-01-0{commit}"), *slow))
+        .collect();
+    for r in &mut recordings {
+        r.benchmarks[3].spec.unit = Unit::Bytes;
+    }
+    let page = html::page(&Report { recordings, base: None, comparison: None });
+    let plots: Vec<&str> = page.split("aria-label=\"History of ").skip(1).collect();
+    assert!(plots[0].starts_with("m.ffn.q4_k.gemv.avx2"), "{}", plots[0]);
+    assert!(plots[0].contains("last step +0.0 %") && plots[0].contains("since the first +30.0 %"));
+    // 1e9 bytes: ticks are round in MiB.
+    let bytes = plots.iter().find(|p| p.starts_with("m&lt;b&gt;.tg32")).unwrap();
+    assert!(bytes.contains(">900 MiB<"), "{bytes}");
+}
+
+#[test]
+fn tiers_are_compared_where_scalar_was_not_measured() {
+    let mut r = recording("a", "2026-01-01", 1.0);
+    r.benchmarks[2].spec.name = "m.ffn.q4_k.gemv.avx512_vnni".to_owned();
+    let page = html::page(&Report { recordings: vec![r], base: None, comparison: None });
+    assert!(page.contains("times as fast as avx2") && page.contains("0.12 times as fast as avx2"));
+}
+
 fn comparison() -> Comparison {
     let result = |name: &str, verdict, ratio: f64| Compared {
         name: name.to_owned(),

@@ -4,6 +4,7 @@ pub mod end_to_end;
 pub mod file;
 pub mod kernels;
 pub mod layer;
+pub mod memory;
 pub mod operations;
 
 use crate::record::{Layer, Spec, Unit, Work};
@@ -25,7 +26,7 @@ pub struct KingletSuite {
 enum Recipe {
     Product { tier: Tier, format: Format, shape: (usize, usize), op: kernels::Op },
     Operation { tier: Tier, size: ModelSize, part: String, kind: String, op: operations::Op },
-    Whole { path: PathBuf, tier: Tier, kv: String, threads: usize, measure: end_to_end::Measure },
+    Whole(end_to_end::Case),
 }
 
 impl KingletSuite {
@@ -151,7 +152,7 @@ impl KingletSuite {
                         continue;
                     }
                     let (path, kv) = (model.to_owned(), kv.clone());
-                    let recipe = Recipe::Whole { path, tier, kv, threads, measure };
+                    let recipe = Recipe::Whole(end_to_end::Case { path, tier, kv, threads, measure });
                     self.push(
                         name,
                         Layer::EndToEnd,
@@ -190,9 +191,7 @@ impl Suite for KingletSuite {
             Recipe::Operation { tier, size, part, kind, op } => {
                 operations::prepare(tier, size, &part, &kind, op)?
             }
-            Recipe::Whole { path, tier, kv, threads, measure } => {
-                Box::new(end_to_end::Whole::new(&path, tier, &kv, threads, measure)?)
-            }
+            Recipe::Whole(case) => Box::new(end_to_end::Whole::new(case)?),
         })
     }
 }

@@ -70,6 +70,20 @@ impl Snapshot {
         }
     }
 
+    /// A beginning for which as much has happened at `to` as had for this one at `from`.
+    fn moved(&self, from: &Snapshot, to: &Snapshot) -> Snapshot {
+        let moved = |f: fn(&Snapshot) -> u64| f(to).saturating_sub(f(from).saturating_sub(f(self)));
+        Snapshot {
+            busy: moved(|s| s.busy),
+            total: moved(|s| s.total),
+            steal: moved(|s| s.steal),
+            swapped: moved(|s| s.swapped),
+            throttled: moved(|s| s.throttled),
+            frequency: self.frequency,
+            own: moved(|s| s.own),
+        }
+    }
+
     /// What happened from this moment to `end`; `own` are ticks of the measured processes themselves.
     pub fn until(&self, end: &Snapshot, own: u64) -> Vec<Taint> {
         let since = |f: fn(&Snapshot) -> u64| f(end).saturating_sub(f(self));
@@ -109,22 +123,36 @@ impl Snapshot {
     }
 }
 
-/// Looks at the system from its making until [`Watch::finish`].
+/// Looks at the system from its making until [`Watch::finish`], or for several stretches of time.
 #[derive(Debug)]
 pub struct Watch {
     start: Snapshot,
+    /// While it does not look: when that began.
+    paused: Option<Snapshot>,
     states: Vec<Taint>,
 }
 
 impl Watch {
     /// Begins to look.
     pub fn start() -> Watch {
-        Watch { start: Snapshot::now(), states: states(Path::new("/"), vcgencmd().as_deref()) }
+        Watch { start: Snapshot::now(), paused: None, states: states(Path::new("/"), vcgencmd().as_deref()) }
+    }
+
+    /// Does not look until [`Watch::resume`].
+    pub fn pause(&mut self) {
+        self.paused = Some(Snapshot::now());
+    }
+
+    /// Looks again.
+    pub fn resume(&mut self) {
+        if let Some(paused) = self.paused.take() {
+            self.start = self.start.moved(&paused, &Snapshot::now());
+        }
     }
 
     /// What was seen since. `children` are CPU ticks of measured processes that still run.
     pub fn finish(&self, children: u64) -> Vec<Taint> {
-        let end = Snapshot::now();
+        let end = self.paused.clone().unwrap_or_else(Snapshot::now);
         let own = end.own.saturating_sub(self.start.own) + children;
         let mut taint = self.states.clone();
         for t in states(Path::new("/"), vcgencmd().as_deref()) {

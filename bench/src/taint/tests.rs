@@ -51,6 +51,18 @@ fn counters_are_read_and_their_changes_told() {
 }
 
 #[test]
+fn what_happens_during_a_pause_does_not_count() {
+    let at = |total, busy, own| Snapshot { total, busy, own, ..Snapshot::default() };
+    let start = at(1000, 100, 10);
+    // 50 ticks of looking, all our own; then 200 of others while nobody looks; then 50 of our own again.
+    let resumed = start.moved(&at(1050, 150, 60), &at(1250, 350, 60));
+    assert_eq!(resumed, at(1200, 300, 10));
+    let end = at(1300, 400, 110);
+    assert_eq!(kinds(&resumed.until(&end, end.own - resumed.own)), []);
+    assert_eq!(kinds(&start.until(&end, end.own - start.own)), [TaintKind::Load]);
+}
+
+#[test]
 fn a_machine_without_these_files_has_no_taint() {
     let root = Root::new("none");
     let s = Snapshot::read(&root.0);
