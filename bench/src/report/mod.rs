@@ -22,7 +22,7 @@ pub const EXAMPLES: &str = "\
   kinglet-bench report new.jsonl --base old.jsonl              # slowest against another first
   kinglet-bench report new.jsonl --base old.jsonl --markdown   # for a pull request
   kinglet-bench report 2026-*.jsonl --html report.html         # several: their history too, the newest is shown
-  kinglet-bench report comparison.json --html report.html      # what `compare --json` wrote";
+  kinglet-bench report comparison.json --html report.html      # what `compare --output` wrote";
 
 /// Options of `kinglet-bench report`.
 #[derive(Debug, Clone, clap::Args)]

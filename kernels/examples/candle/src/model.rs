@@ -102,6 +102,11 @@ impl<L: Linear> Model<L> {
         {
             bail!("{heads} heads of {head_dim}, {kv_heads} for keys and values");
         }
+        // Before memory is taken by what the keys say.
+        let queries = file.place("blk.0.attn_q.weight")?.shape.0;
+        if heads.checked_mul(head_dim) != Some(queries) {
+            bail!("{heads} heads of {head_dim}, but blk.0.attn_q.weight has {queries} rows");
+        }
         let float = |key: &str| file.get(&format!("{arch}.{key}")).map(|value| value.to_f32()).transpose();
         let Some(eps) = float("attention.layer_norm_rms_epsilon")? else {
             bail!("the file has no key {arch}.attention.layer_norm_rms_epsilon");
