@@ -185,11 +185,12 @@ fn table(rows: &[Row]) -> String {
             (figure(r.median, r.unit), Some(r.median)),
             (format!("±{:.1} %", r.spread * 100.0), Some(r.spread)),
             (r.rate.clone(), Some(r.rate.split(' ').next().and_then(|n| n.parse().ok()).unwrap_or(-1.0))),
+            (r.per_cycle.map_or(String::new(), short), Some(r.per_cycle.unwrap_or(-1.0))),
             meter(r.roof),
             (r.speedup.map_or(String::new(), short), Some(r.speedup.unwrap_or(-1.0))),
         ]
     };
-    let head = ["benchmark", "change", "median", "quartiles", "rate", "of roof", "× scalar"];
+    let head = ["benchmark", "change", "median", "quartiles", "rate", "a cycle", "of roof", "× scalar"];
     sortable(&head, rows.iter().map(line).collect())
 }
 

@@ -16,6 +16,8 @@ pub struct Row {
     pub spread: f64,
     /// Rate in the unit that fits, `12.3 GB/s`; empty when there is none.
     pub rate: String,
+    /// Multiply-adds of a kernel per cycle of one core.
+    pub per_cycle: Option<f64>,
     /// Share of the machine's roof.
     pub roof: Option<f64>,
     /// Times as fast as the scalar tier in the same recording.
@@ -51,6 +53,7 @@ fn row(recording: &Recording, base: Option<&Recording>, b: &Benchmark) -> Row {
         unit: b.spec.unit,
         spread: spread(b),
         rate: rate(b),
+        per_cycle: per_cycle(&recording.header.roof, b),
         roof: roof(&recording.header.roof, b),
         speedup: scalar.map(|s| s / median),
         ratio: other(base, b.name()).map(|m| median / m),
@@ -82,6 +85,11 @@ fn rate(b: &Benchmark) -> String {
         (_, _, Some(g)) => format!("{} GB/s", short(g / 1e9)),
         _ => String::new(),
     }
+}
+
+fn per_cycle(roof: &Roof, b: &Benchmark) -> Option<f64> {
+    let products = b.per_second(|w| w.multiply_adds).filter(|_| b.spec.layer == Layer::Kernel)?;
+    (roof.cycles > 0.0).then(|| products / roof.cycles)
 }
 
 /// Which roof a benchmark is under, as `(its rate, the roof)`.

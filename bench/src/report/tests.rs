@@ -56,6 +56,8 @@ fn the_worst_comes_first_with_its_share_and_speed_up() {
     let rows = rows::rows(&report());
     assert_eq!(rows[0].name, "m.ffn.q4_k.gemv.avx2");
     assert!((rows[0].ratio.unwrap() - 1.2).abs() < 1e-9);
+    // 2000 multiply-adds in 120.6 ns of 3 GHz.
+    assert!((rows[0].per_cycle.unwrap() - 2000.0 / 120.6 / 3.0).abs() < 1e-2, "{:?}", rows[0].per_cycle);
     // 1000 bytes in 120.6 ns of 50 GB/s.
     assert!((rows[0].roof.unwrap() - 8.29e9 / 50e9).abs() < 1e-3, "{:?}", rows[0].roof);
     assert!((rows[0].speedup.unwrap() - 800.0 / 120.0).abs() < 1e-9);

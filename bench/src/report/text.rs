@@ -49,12 +49,13 @@ impl Table {
 fn table(rows: &[Row]) -> Table {
     let percent = |x: Option<f64>| x.map_or(String::new(), |x| format!("{:.0} %", x * 100.0));
     // Columns that no line fills are left out.
-    let columns: [(&'static str, bool, Vec<String>); 8] = [
+    let columns: [(&'static str, bool, Vec<String>); 9] = [
         ("benchmark", false, rows.iter().map(|r| r.name.clone()).collect()),
         ("change", true, rows.iter().map(|r| r.ratio.map_or(String::new(), change)).collect()),
         ("median", true, rows.iter().map(|r| figure(r.median, r.unit)).collect()),
         ("±", true, rows.iter().map(|r| format!("{:.1} %", r.spread * 100.0)).collect()),
         ("rate", true, rows.iter().map(|r| r.rate.clone()).collect()),
+        ("a cycle", true, rows.iter().map(|r| r.per_cycle.map_or(String::new(), short)).collect()),
         ("of roof", true, rows.iter().map(|r| percent(r.roof)).collect()),
         ("× scalar", true, rows.iter().map(|r| r.speedup.map_or(String::new(), short)).collect()),
         ("taint", false, rows.iter().map(|r| tainted(&r.taint)).collect()),
