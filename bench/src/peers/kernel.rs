@@ -1,5 +1,7 @@
-//! Kernel against kernel: ggml's `vec_dot` through its C interface, row by row, and our GEMV, on the same blocks.
+//! Kernel against kernel through ggml's C interface, on the same blocks: `vec_dot`, row by row, and our GEMV; `mul_mat` of many columns
+//! and our GEMM, quantization of activations included.
 
+use super::gemm::{Graphs, Product};
 use crate::stats::median;
 use crate::weights;
 use kinglet_kernels::{Format, Kernels, MatMut, Matrix, QuantizedRows, Tier};
@@ -10,6 +12,8 @@ use std::time::{Duration, Instant};
 /// Rows and columns: 200 kB of weights at most, which L2 holds.
 const ROWS: usize = 256;
 const COLS: usize = 1024;
+/// Columns of the larger product.
+const BATCH: usize = 64;
 
 type FromFloat = unsafe extern "C" fn(*const f32, *mut c_void, i64);
 type VecDot = unsafe extern "C" fn(c_int, *mut f32, usize, *const c_void, usize, *const c_void, usize, c_int);
@@ -27,6 +31,7 @@ struct Traits {
 struct Ggml {
     traits: unsafe extern "C" fn(c_int) -> *const Traits,
     row_size: unsafe extern "C" fn(c_int, i64) -> usize,
+    graphs: Graphs,
 }
 
 fn path(path: &Path) -> Result<CString, String> {
@@ -50,20 +55,33 @@ impl Ggml {
             let shown = name.to_string_lossy();
             if found.is_null() { Err(format!("{} has no {shown}", dir.display())) } else { Ok(found) }
         };
-        let init = symbol(cpu, c"ggml_cpu_init")?;
-        let (traits, row_size) = (symbol(cpu, c"ggml_get_type_traits_cpu")?, symbol(base, c"ggml_row_size")?);
-        // SAFETY: these are the functions' signatures in ggml-cpu.h and ggml.h, and `ggml_cpu_init` comes before all others.
-        unsafe {
-            std::mem::transmute::<*mut c_void, unsafe extern "C" fn()>(init)();
-            Ok(Ggml {
-                traits: std::mem::transmute::<*mut c_void, unsafe extern "C" fn(c_int) -> *const Traits>(
-                    traits,
-                ),
-                row_size: std::mem::transmute::<*mut c_void, unsafe extern "C" fn(c_int, i64) -> usize>(
-                    row_size,
-                ),
-            })
+        macro_rules! function {
+            ($library:expr, $name:expr) => {{
+                let found = symbol($library, $name)?;
+                // SAFETY: the field it goes to has the signature that ggml's headers have, and a pointer's size.
+                unsafe { std::mem::transmute_copy(&found) }
+            }};
         }
+        let init: unsafe extern "C" fn() = function!(cpu, c"ggml_cpu_init");
+        // SAFETY: it comes before all others.
+        unsafe { init() };
+        Ok(Ggml {
+            traits: function!(cpu, c"ggml_get_type_traits_cpu"),
+            row_size: function!(base, c"ggml_row_size"),
+            graphs: Graphs {
+                init: function!(base, c"ggml_init"),
+                free: function!(base, c"ggml_free"),
+                new_tensor_2d: function!(base, c"ggml_new_tensor_2d"),
+                mul_mat: function!(base, c"ggml_mul_mat"),
+                new_graph: function!(base, c"ggml_new_graph"),
+                build_forward_expand: function!(base, c"ggml_build_forward_expand"),
+                get_data: function!(base, c"ggml_get_data"),
+                backend_cpu_init: function!(cpu, c"ggml_backend_cpu_init"),
+                backend_cpu_set_n_threads: function!(cpu, c"ggml_backend_cpu_set_n_threads"),
+                backend_graph_compute: function!(base, c"ggml_backend_graph_compute"),
+                backend_free: function!(base, c"ggml_backend_free"),
+            },
+        })
     }
 }
 
@@ -79,8 +97,9 @@ fn time(mut f: impl FnMut()) -> f64 {
     best
 }
 
-/// Compares every quantized format, one line each: `FORMAT OURS THEIRS RATIO DIFFERENCE`; GB of weights per second, the ratio of
-/// the medians of neighbours, and the largest difference of a result over the largest result (activations are rounded differently).
+/// Compares every quantized format, one line each: `FORMAT OURS THEIRS RATIO DIFFERENCE` of one column and again of many; GB of weights
+/// and 10^9 multiply-adds per second, the median ratio of neighbours, and the largest difference of a result over the largest
+/// result (activations are rounded differently).
 ///
 /// # Errors
 /// When the libraries cannot be loaded or the tier does not run here.
@@ -88,7 +107,9 @@ pub fn serve(libraries: &Path, tier: Tier, rounds: usize) -> Result<(), String> 
     let ggml = Ggml::load(libraries)?;
     let kernels = Kernels::with_tier(tier).map_err(|e| e.to_string())?;
     for &format in Format::ALL.iter().filter(|f| !f.is_float()) {
-        match compare(&ggml, &kernels, format, rounds) {
+        let both = compare(&ggml, &kernels, format, rounds)
+            .and_then(|one| Ok(format!("{one} {}", compare_many(&ggml, &kernels, format, rounds)?)));
+        match both {
             Ok(line) => println!("{format} {line}"),
             Err(why) => println!("{format} error: {why}"),
         }
@@ -149,18 +170,65 @@ fn compare(ggml: &Ggml, kernels: &Kernels, format: Format, rounds: usize) -> Res
     };
     run_ours(&mut ours).map_err(told)?;
     run_theirs(&mut theirs);
-    let largest = theirs.iter().fold(0.0f32, |m, y| m.max(y.abs()));
-    let apart = ours.iter().zip(&theirs).fold(0.0f32, |m, (a, b)| m.max((a - b).abs())) / largest;
+    let apart = difference(&ours, &theirs);
+    race(
+        rounds,
+        (ROWS * row) as f64 / 1e9,
+        apart,
+        || run_ours(&mut ours).map_err(told),
+        || {
+            run_theirs(&mut theirs);
+            Ok(())
+        },
+    )
+}
 
+fn compare_many(ggml: &Ggml, kernels: &Kernels, format: Format, rounds: usize) -> Result<String, String> {
+    let told = |e: kinglet_kernels::Error| e.to_string();
+    let data = weights(format, ROWS * format.row_bytes(COLS).ok_or("no whole blocks")?);
+    let x: Vec<f32> = (0..BATCH * COLS).map(|i| ((i * 7919) % 257) as f32 / 128.0 - 1.0).collect();
+    let theirs = Product::new(&ggml.graphs, format as u32 as c_int, &data, &x, (ROWS, COLS))?;
+
+    let w = Matrix::new(format, &data, ROWS, COLS).map_err(told)?;
+    let len = BATCH * COLS;
+    let (mut q, mut d, mut sums) = (vec![0; len], vec![0.0; len / 32], vec![0; len / 16]);
+    let (mut ours, mut scratch) = (vec![0.0f32; ROWS * BATCH], vec![0; kernels.matmul_scratch(&w)]);
+    let mut run_ours = |out: &mut [f32]| {
+        kernels.quantize(&x, &mut q, &mut d, &mut sums)?;
+        let x = QuantizedRows::new(&q, &d, &sums, BATCH, COLS)?;
+        kernels.matmul(&w, &x, &mut MatMut::new(out, ROWS, BATCH)?, &mut scratch)
+    };
+    run_ours(&mut ours).map_err(told)?;
+    theirs.run()?;
+    let apart = difference(&ours, theirs.result());
+    let work = (ROWS * COLS * BATCH) as f64 / 1e9;
+    race(rounds, work, apart, || run_ours(&mut ours).map_err(told), || theirs.run())
+}
+
+/// The largest difference over the largest of `theirs`.
+fn difference(ours: &[f32], theirs: &[f32]) -> f32 {
+    let largest = theirs.iter().fold(0.0f32, |m, y| m.max(y.abs()));
+    ours.iter().zip(theirs).fold(0.0f32, |m, (a, b)| m.max((a - b).abs())) / largest
+}
+
+/// Both in turns: `OURS THEIRS RATIO DIFFERENCE`, of so much work a call.
+fn race(
+    rounds: usize,
+    work: f64,
+    apart: f32,
+    mut ours: impl FnMut() -> Result<(), String>,
+    mut theirs: impl FnMut() -> Result<(), String>,
+) -> Result<String, String> {
     let mut samples = [Vec::new(), Vec::new(), Vec::new()];
     for _ in 0..rounds {
         let mut failed = None;
-        let a = time(|| failed = run_ours(&mut ours).err());
-        let b = time(|| run_theirs(&mut theirs));
-        failed.map_or(Ok(()), |e| Err(told(e)))?;
-        let gb = (ROWS * row) as f64 / 1e9;
-        samples[0].push(gb / a);
-        samples[1].push(gb / b);
+        let a = time(|| failed = ours().err());
+        failed.map_or(Ok(()), Err)?;
+        let mut failed = None;
+        let b = time(|| failed = theirs().err());
+        failed.map_or(Ok(()), Err)?;
+        samples[0].push(work / a);
+        samples[1].push(work / b);
         samples[2].push(b / a);
     }
     let [a, b, ratio] = samples.map(|s| median(&s));

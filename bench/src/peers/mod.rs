@@ -4,6 +4,7 @@
 //! speed drifts treats all alike. Figures are medians, ratios the median of the ratios of neighbours.
 
 mod build;
+mod gemm;
 mod kernel;
 mod ours;
 mod roof;
@@ -30,7 +31,7 @@ pub const EXAMPLES: &str = "\
   kinglet-bench peers smollm2:135m qwen2.5-coder:0.5b                 # pp512 and tg128 with one thread
   kinglet-bench peers smollm2:135m -t 1,2 -d 0,4096 -b 1,2,4,8,16     # threads, depths, batches
   kinglet-bench peers model.gguf --python avx2-venv --python native-venv   # builds that exist already
-  kinglet-bench peers --kernels                                       # ggml's vec_dot beside our GEMV
+  kinglet-bench peers --kernels                                       # ggml's vec_dot and mul_mat beside ours
   kinglet-bench peers smollm2:135m --perplexity text
 
 llama.cpp comes from PyPI's source package and is built twice, for AVX2 (on Arm: NEON) and for all that this CPU has without AMX;
@@ -451,26 +452,36 @@ fn kernels(args: &Args, build: &Build, out: &mut Output) -> Result<(), Fail> {
         ));
     }
     out.note(format!(
-        "ggml of llama.cpp {version}, one column, weights in L2, one thread; {tier} beside it."
+        "ggml of llama.cpp {version}, weights in L2, one thread; {tier} beside it. One column: `vec_dot`. 64 columns: `mul_mat`, with \
+         quantization of activations on both sides."
     ));
-    out.line("| format | kinglet GB/s | ggml GB/s | ratio | largest difference |\n|---|---:|---:|---:|---:|");
+    out.line(
+        "| format | one column, kinglet GB/s | ggml | ratio | largest difference | 64 columns, kinglet Gmadd/s | ggml | ratio | largest difference |\n\
+         |---|---:|---:|---:|---:|---:|---:|---:|---:|",
+    );
     for line in String::from_utf8_lossy(&done.stdout).lines() {
         let words: Vec<&str> = line.split(' ').collect();
         let numbers: Option<Vec<f64>> =
             words.get(1..).and_then(|w| w.iter().map(|w| w.parse().ok()).collect());
         match numbers.as_deref() {
-            Some([ours, theirs, ratio, apart]) => {
+            Some([ours, theirs, ratio, apart, many, their_many, many_ratio, many_apart]) => {
                 out.line(&format!(
-                    "| {} | {ours:.1} | {theirs:.1} | {ratio:.2} | {:.2} % |",
+                    "| {} | {ours:.1} | {theirs:.1} | {ratio:.2} | {:.2} % | {many:.1} | {their_many:.1} | {many_ratio:.2} | {:.2} % |",
                     words[0],
-                    apart * 100.0
+                    apart * 100.0,
+                    many_apart * 100.0
                 ));
                 out.kernels.push(json!({
                     "tier": tier.name(), "format": words[0], "kinglet_gb_per_s": ours, "ggml_gb_per_s": theirs, "ratio": ratio,
-                    "difference": apart,
+                    "difference": apart, "kinglet_gmadd_per_s": many, "ggml_gmadd_per_s": their_many, "ratio_64": many_ratio,
+                    "difference_64": many_apart,
                 }));
             }
-            _ => out.line(&format!("| {} | | | | {} |", words[0], line.split_once(' ').map_or("", |l| l.1))),
+            _ => out.line(&format!(
+                "| {} | | | | {} | | | | |",
+                words[0],
+                line.split_once(' ').map_or("", |l| l.1)
+            )),
         }
     }
     Ok(())
