@@ -13,7 +13,7 @@ pub(crate) fn fma(a: f32, b: f32, c: f32) -> f32 {
 }
 
 /// [`fma`] where no instruction is known to exist.
-#[cfg(not(all(feature = "std", any(target_feature = "fma", target_arch = "aarch64"))))]
+#[cfg(any(test, not(all(feature = "std", any(target_feature = "fma", target_arch = "aarch64")))))]
 #[inline(always)]
 fn by_f64(a: f32, b: f32, c: f32) -> f32 {
     // The product of two f32 is exact in f64. Add c with rounding to odd, so that the second rounding, to f32, is
@@ -86,7 +86,53 @@ fn by_addition(x: f32) -> f32 {
 
 #[cfg(all(test, feature = "std"))]
 mod tests {
-    use super::{by_addition, by_integers};
+    use super::{by_addition, by_f64, by_integers};
+
+    #[test]
+    fn multiply_adds_are_rounded_once() {
+        let check = |a: f32, b: f32, c: f32| {
+            let (want, got) = (a.mul_add(b, c), by_f64(a, b, c));
+            assert!(
+                want.to_bits() == got.to_bits() || want.is_nan() && got.is_nan(),
+                "{a:e} * {b:e} + {c:e}: {got:e}, not {want:e}"
+            );
+        };
+        // Sums that are halfway between two f32 but for a little, from overflow down into the denormals.
+        for e in -149..127 {
+            let power = libm::exp2f(e as f32);
+            for k in [1, 3, 4095, 4097, 8191] {
+                let a = 1.0 + k as f32 / 4096.0;
+                for little in
+                    [0.0, f32::from_bits(1), 1e-30, 1e-20, 1e-9, 3e-8, 6e-8, 0.5, 1.0, 1e9, f32::MAX]
+                {
+                    for c in [little, -little, little * power, -little * power] {
+                        check(a * power, 1.0 + 1.0 / 4096.0, c);
+                        check(power, a, c);
+                        check(-a, a * power, c);
+                    }
+                }
+            }
+        }
+        for special in [0.0, -0.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, f32::MAX, f32::MIN_POSITIVE] {
+            for other in [0.0, -0.0, 1.0, -1.0, f32::INFINITY, f32::MAX] {
+                check(special, other, 1.0);
+                check(special, other, -special);
+                check(other, 1.0, special);
+            }
+        }
+        // Any bits.
+        let mut state = 1u64;
+        let mut any = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            f32::from_bits((state >> 32) as u32)
+        };
+        for _ in 0..300_000 {
+            let (a, b) = (any(), any());
+            check(a, b, any());
+            // Of about the product's size.
+            check(a, b, a * b * (any() % 8.0));
+        }
+    }
 
     #[test]
     fn roots_and_roundings_equal_those_of_the_standard_library() {
