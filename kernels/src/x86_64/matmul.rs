@@ -16,10 +16,13 @@ use std::arch::x86_64::*;
 /// Tiles that share each broadcast of activations in the GEMM.
 pub(crate) const TILES: usize = 2;
 
-/// The rows to come are fetched into L1 when they are at most this many bytes, else into L2.
-const NEAR: usize = 24 << 10;
-/// How far beyond them the stream is fetched into L2. Anything from 4 to 64 KiB is as good.
-const FAR: usize = 16 << 10;
+/// Bytes of the window that a GEMV has fetched while it works on the one before, unless a tile's rows are more.
+const WINDOW: usize = 32 << 10;
+/// Places in a window from which lines are fetched in turn. One alone leaves memory waiting: the cache's own prefetcher
+/// starts anew in every page of 4 KiB, and then so many starts overlap.
+const STREAMS: usize = 4;
+/// One line for each of the streams.
+const ROUND: usize = STREAMS * 64;
 
 /// So many blocks ahead a GEMV stages heads.
 const AHEAD: usize = 4;
@@ -99,13 +102,10 @@ pub(crate) unsafe fn matmul<S: Simd, T: TileFormat<S>>(
     }
 }
 
-/// The rows of `w` that tiles are made of, and what to prefetch while they are used.
+/// The rows of `w` that tiles are made of.
 struct TileRows {
     start: [*const u8; MAX_ROWS],
     live: usize,
-    /// Bytes from `start[0]` to the rows after these, and how many of them belong to each group.
-    ahead: usize,
-    per_group: usize,
 }
 
 impl TileRows {
@@ -115,9 +115,7 @@ impl TileRows {
         let live = n.min(w.rows() - r0);
         // Past the last row the last row is repeated and its results are not stored.
         let row = |i: usize| w.data().as_ptr().wrapping_add((r0 + i.min(live - 1)) * w.stride());
-        let ahead = n * w.stride();
-        let per_group = (n * w.row_bytes()).div_ceil((w.cols() / GROUP).max(1));
-        TileRows { start: std::array::from_fn(row), live, ahead, per_group }
+        TileRows { start: std::array::from_fn(row), live }
     }
 
     /// Where the block `offset` bytes into each row begins.
@@ -125,23 +123,71 @@ impl TileRows {
     fn block(&self, offset: usize) -> Rows<'_> {
         Rows { start: &self.start, offset, head: std::ptr::null() }
     }
+}
 
-    /// Fetches group `g`'s share of the rows to come, and what lies further on into L2.
+/// What to fetch into L2 while the tiles of a GEMV are used: the window after the one that they lie in.
+struct Ahead {
+    /// Where a tile's share of the window's first stream begins, and from there to the same place of the next stream.
+    start: *const u8,
+    stream: usize,
+    /// Rounds of a tile that are within the matrix.
+    rounds: usize,
+    /// Bytes to fetch for each group.
+    per_group: usize,
+    /// The next tile, when it is in the first window, which nobody has fetched.
+    near: Option<*const u8>,
+}
+
+impl Ahead {
+    /// For the tile of `n` rows from `r0` on.
     #[inline(always)]
-    fn prefetch(&self, g: usize) {
-        let start = self.start[0].wrapping_add(self.ahead + g * self.per_group);
-        for line in (0..self.per_group).step_by(64) {
-            let line = start.wrapping_add(line);
-            // SAFETY: part of every x86-64; a prefetch of any address is harmless, also past the end of the mapping.
-            unsafe {
-                if self.ahead <= NEAR {
-                    _mm_prefetch::<_MM_HINT_T0>(line.cast());
-                } else {
-                    _mm_prefetch::<_MM_HINT_T1>(line.cast());
-                }
-                _mm_prefetch::<_MM_HINT_T1>(line.wrapping_add(FAR).cast());
+    fn new(w: &Matrix<'_>, r0: usize, n: usize) -> Ahead {
+        let tile = n * w.row_bytes();
+        let tiles = WINDOW.div_ceil(tile.max(1));
+        let (window, within) = (r0 / n / tiles, r0 / n % tiles);
+        let next = (window + 1) * tiles * tile;
+        // Rows with gaps between them are no stream.
+        let rest = if w.stride() == w.row_bytes() { w.data().len().saturating_sub(next) } else { 0 };
+        let stream = rest.min(tiles * tile) / STREAMS;
+        let done = within * tile / ROUND * 64;
+        Ahead {
+            start: w.data().as_ptr().wrapping_add(next + done),
+            stream,
+            rounds: stream.saturating_sub(done).div_ceil(64),
+            per_group: tile.div_ceil((w.cols() / GROUP).max(1)),
+            near: (window == 0).then(|| tile_at(w, r0 + n)),
+        }
+    }
+
+    /// Fetches group `g`'s share, a few lines at a time: a burst per super-block would fill the queues of the cache.
+    #[inline(always)]
+    fn fetch(&self, g: usize) {
+        let end = ((g + 1) * self.per_group / ROUND).min(self.rounds);
+        for round in g * self.per_group / ROUND..end {
+            let line = self.start.wrapping_add(64 * round);
+            for stream in 0..STREAMS {
+                // SAFETY: part of every x86-64; a prefetch of any address is harmless, also past the end of the mapping.
+                unsafe { _mm_prefetch::<_MM_HINT_T1>(line.wrapping_add(stream * self.stream).cast()) };
             }
         }
+        if let Some(near) = self.near {
+            fetch_tile(near, self.per_group, g);
+        }
+    }
+}
+
+/// Where row `r` would begin, whether or not it exists.
+#[inline(always)]
+fn tile_at(w: &Matrix<'_>, r: usize) -> *const u8 {
+    w.data().as_ptr().wrapping_add(r.wrapping_mul(w.stride()))
+}
+
+/// Fetches group `g`'s share of `per_group` bytes of the tile at `start` into L1.
+#[inline(always)]
+fn fetch_tile(start: *const u8, per_group: usize, g: usize) {
+    for line in (0..per_group).step_by(64) {
+        // SAFETY: as above.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(g * per_group + line).cast()) };
     }
 }
 
@@ -162,6 +208,7 @@ pub(crate) unsafe fn gemv<S: Simd, T: TileFormat<S>, const N: usize>(
     let mut heads = [Head::EMPTY; 2 * AHEAD];
     for r0 in (0..w.rows()).step_by(S::ROWS) {
         let rows = TileRows::new(w, r0, S::ROWS);
+        let ahead = Ahead::new(w, r0, S::ROWS);
         // SAFETY: block b lies within every row, its groups within every activation row, and `unpack` writes all fields
         // of its at most 8 tiles that are read.
         unsafe {
@@ -191,8 +238,7 @@ pub(crate) unsafe fn gemv<S: Simd, T: TileFormat<S>, const N: usize>(
                         T::codes(rows_b, part, tiles);
                     }
                     for i in part * (T::GROUPS / T::PARTS)..(part + 1) * (T::GROUPS / T::PARTS) {
-                        // A few lines at a time: a burst per super-block would fill the queues of the cache.
-                        rows.prefetch(b * T::GROUPS + i);
+                        ahead.fetch(b * T::GROUPS + i);
                         accumulate::<S, T::Codes, 1, N>(&mut acc, [tiles.add(i)], &columns.from(i), 1);
                     }
                 }
@@ -249,10 +295,13 @@ pub(crate) unsafe fn unpack_panels<S: Simd, T: TileFormat<S>>(
     panels: [*mut Tile<S>; TILES],
 ) {
     for (t, panel) in panels.into_iter().enumerate().take(live.div_ceil(S::ROWS)) {
-        let rows = TileRows::new(w, row + t * S::ROWS, S::ROWS);
+        let first = row + t * S::ROWS;
+        let rows = TileRows::new(w, first, S::ROWS);
+        let next = tile_at(w, first + S::ROWS);
+        let per_group = (S::ROWS * w.row_bytes()).div_ceil((w.cols() / GROUP).max(1));
         for b in 0..w.cols() / GROUP / T::GROUPS {
             for g in b * T::GROUPS..(b + 1) * T::GROUPS {
-                rows.prefetch(g);
+                fetch_tile(next, per_group, g);
             }
             // SAFETY: block b lies within every row, its tiles within the panel.
             unsafe { S::unpack::<T>(rows.block(b * T::BYTES), panel.add(b * T::GROUPS)) };

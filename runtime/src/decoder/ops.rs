@@ -110,6 +110,14 @@ impl<'a> Ops<'a> {
         Input { x, quantized: rows.map_err(|e| self.note(Err(e))).ok(), n }
     }
 
+    /// The part of what is left that a chunk is.
+    fn shares(&self) -> usize {
+        match self.crew.threads() {
+            1 => 1,
+            threads => threads * SHARES_PER_THREAD,
+        }
+    }
+
     /// Every projection of one input, divided among the crew as one operation: `out` is `[n][rows]`.
     pub(super) fn linear<const N: usize>(
         &self,
@@ -123,10 +131,7 @@ impl<'a> Ops<'a> {
     pub(super) fn linears(&self, projections: Vec<(&Linear<'_>, Input<'_>, &mut [f32])>) {
         let _op = trace::op(|| work_of(&projections));
         let mut left: usize = projections.iter().map(|(l, _, _)| l.weight.rows()).sum();
-        let shares = match self.crew.threads() {
-            1 => 1,
-            threads => threads * SHARES_PER_THREAD,
-        };
+        let shares = self.shares();
         let mut parts = Vec::new();
         for (linear, input, out) in projections {
             let rows = linear.weight.rows();
@@ -168,7 +173,7 @@ impl<'a> Ops<'a> {
             work
         });
         let most = (GATED_VALUES / 2 / n / ROW_TILE).max(1) * ROW_TILE;
-        let shares = self.crew.threads() * SHARES_PER_THREAD;
+        let shares = self.shares();
         let room = QuantizedMut::new(&mut space.q, &mut space.d, &mut space.sums, n, width);
         let Some(mut rest) = self.take(room) else { return Input { x: &[], quantized: None, n } };
         let (mut parts, mut start) = (Vec::new(), 0);
