@@ -43,16 +43,26 @@ pub fn measure() -> Roof {
     };
     let part = large.len().div_ceil(threads);
     Roof {
-        read_one: rate(MEMORY, &|| {
-            black_box(read(&large));
-        }),
-        read_all: rate(MEMORY, &|| {
-            std::thread::scope(|scope| {
-                for part in large.chunks(part) {
-                    scope.spawn(move || black_box(read(part)));
-                }
-            });
-        }),
+        read_one: PLAIN_READS
+            .map(|read| {
+                rate(MEMORY, &|| {
+                    black_box(read(&large));
+                })
+            })
+            .into_iter()
+            .fold(0.0, f64::max),
+        read_all: PLAIN_READS
+            .map(|read| {
+                rate(MEMORY, &|| {
+                    std::thread::scope(|scope| {
+                        for part in large.chunks(part) {
+                            scope.spawn(move || black_box(read(part)));
+                        }
+                    });
+                })
+            })
+            .into_iter()
+            .fold(0.0, f64::max),
         read_cache: rate(CACHE * 1000, &|| {
             for _ in 0..1000 {
                 black_box(read(black_box(&small)));
@@ -97,16 +107,40 @@ fn chain(mut x: u64) -> u64 {
     x
 }
 
+/// The plain reads of which the best is the roof: which one that is depends on the size of the pages.
+pub const PLAIN_READS: [fn(&[u8]) -> u64; 2] = [read, read_fetching];
+
 /// Reads all whole lines of 64 bytes, as fast as plain loads can: in four streams, because one alone does not fill the memory
-/// system. Returns the exclusive or of their words. The one plain read that everything here is compared with.
+/// system. Returns the exclusive or of their words.
 pub fn read(data: &[u8]) -> u64 {
+    read_streams::<4>(data, |_| ())
+}
+
+/// As [`read`], in two streams with lines fetched into L2 ahead: faster where pages are huge, slower where they are of 4 KiB.
+pub fn read_fetching(data: &[u8]) -> u64 {
+    read_streams::<2>(data, |line| {
+        // SAFETY: part of every x86-64, and of any address harmless.
+        #[cfg(target_arch = "x86_64")]
+        unsafe {
+            use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+            _mm_prefetch::<_MM_HINT_T1>(line.cast::<i8>().wrapping_add(1024));
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = line;
+    })
+}
+
+#[inline(always)]
+fn read_streams<const S: usize>(data: &[u8], fetch: impl Fn(*const [u8; 64])) -> u64 {
     let lines = data.as_chunks::<64>().0;
-    let quarter = lines.len() / 4;
-    let (streams, rest) = lines.split_at(4 * quarter);
-    let mut sums = [[0u64; 8]; 4];
-    for i in 0..quarter {
+    let part = lines.len() / S;
+    let (streams, rest) = lines.split_at(S * part);
+    let mut sums = [[0u64; 8]; S];
+    for i in 0..part {
         for (s, sums) in sums.iter_mut().enumerate() {
-            add(sums, &streams[s * quarter + i]);
+            let line = &streams[s * part + i];
+            fetch(line);
+            add(sums, line);
         }
     }
     rest.iter().for_each(|line| add(&mut sums[0], line));
@@ -129,7 +163,9 @@ mod tests {
             let data: Vec<u8> = (0..len).map(|i| (i * 7 % 251 + 1) as u8).collect();
             let words = data[..len / 64 * 64].as_chunks::<8>().0.iter();
             let want = words.fold(0, |sum, word| sum ^ u64::from_ne_bytes(*word));
-            assert_eq!(super::read(&data), want, "{len}");
+            for read in super::PLAIN_READS {
+                assert_eq!(read(&data), want, "{len}");
+            }
         }
     }
 }
