@@ -6,6 +6,8 @@
 mod cursor;
 mod error;
 mod header;
+#[cfg(target_os = "linux")]
+mod huge_pages;
 mod readahead;
 pub mod split;
 pub mod truncation;
@@ -37,6 +39,8 @@ struct Mapping {
     #[allow(dead_code, reason = "held while the mapping lives")]
     registration: Registration,
     map: memmap2::Mmap,
+    #[cfg(target_os = "linux")]
+    file: File,
 }
 
 impl std::ops::Deref for Bytes {
@@ -326,7 +330,12 @@ fn map(path: &Path) -> Result<Bytes, GgufError> {
     // in this one, which [`truncation`] turns into a message; nothing a reader does can prevent that.
     let map = unsafe { memmap2::Mmap::map(&handle) }.map_err(|e| fail(format!("cannot map: {e}")))?;
     let registration = Registration::new(&map, path);
-    Ok(Bytes::Map(Arc::new(Mapping { registration, map })))
+    Ok(Bytes::Map(Arc::new(Mapping {
+        registration,
+        map,
+        #[cfg(target_os = "linux")]
+        file: handle,
+    })))
 }
 
 fn as_uint(v: Value<'_>) -> Option<u64> {

@@ -41,11 +41,54 @@ impl Gguf {
         };
         let parts = merge(tensors.into_iter().filter_map(part));
         // Without a thread the pages come when they are used, as they would have anyway.
-        let _ = std::thread::Builder::new().name("kinglet-read".to_owned()).spawn(move || read(&parts));
+        let _ = std::thread::Builder::new().name("kinglet-read".to_owned()).spawn(move || {
+            #[cfg(target_os = "linux")]
+            for part in &parts {
+                super::huge_pages::ask(&part.mapping, part.start..part.start + part.len);
+            }
+            read(&cut(&parts));
+        });
     }
 }
 
-/// Joins parts that follow each other, and cuts the result in pieces.
+/// See [`Gguf::read_sparsely`].
+#[must_use = "pages are read alone for as long as this lives"]
+#[derive(Debug)]
+pub(crate) struct Sparsely<'a>(&'a Gguf);
+
+impl Gguf {
+    /// For as long as the result lives, a page of the tensors that is touched is read alone. Otherwise the system reads what lies
+    /// around it too, up to megabytes of large tensors for each small one that is looked at, when the file is not in the cache.
+    pub(crate) fn read_sparsely(&self) -> Sparsely<'_> {
+        self.advise_tensors(
+            #[cfg(unix)]
+            memmap2::Advice::Random,
+        );
+        Sparsely(self)
+    }
+
+    /// A hint for all tensors.
+    fn advise_tensors(&self, #[cfg(unix)] advice: memmap2::Advice) {
+        #[cfg(unix)]
+        for (i, shard) in self.shards.iter().enumerate() {
+            let first = self.tensors().iter().filter(|t| t.shard == i).map(|t| t.offset).min();
+            if let (Bytes::Map(m), Some(first)) = (shard, first) {
+                let _ = m.map.advise_range(advice, first, m.map.len() - first);
+            }
+        }
+    }
+}
+
+impl Drop for Sparsely<'_> {
+    fn drop(&mut self) {
+        self.0.advise_tensors(
+            #[cfg(unix)]
+            memmap2::Advice::Normal,
+        );
+    }
+}
+
+/// Joins parts that follow each other.
 fn merge(parts: impl Iterator<Item = Part>) -> Vec<Part> {
     let mut merged: Vec<Part> = Vec::new();
     for part in parts {
@@ -61,18 +104,26 @@ fn merge(parts: impl Iterator<Item = Part>) -> Vec<Part> {
             _ => merged.push(part),
         }
     }
-    let cut = |p: &Part| {
+    merged
+}
+
+/// The parts in pieces.
+fn cut(parts: &[Part]) -> Vec<Part> {
+    let pieces = |p: &Part| {
         let (mapping, end) = (Arc::clone(&p.mapping), p.start + p.len);
         let starts = (p.start..end).step_by(PIECE);
         starts
             .map(move |s| Part { mapping: Arc::clone(&mapping), start: s, len: PIECE.min(end - s) })
             .collect::<Vec<_>>()
     };
-    merged.iter().flat_map(cut).collect()
+    parts.iter().flat_map(pieces).collect()
 }
 
-/// Two pieces are under way at any time: one is waited for, by touching its last byte, and the next has been asked for.
+/// Maps the pieces one after the other, or where the system cannot do that at once, has them read.
 fn read(pieces: &[Part]) {
+    let mapped = populate(pieces);
+    let pieces = &pieces[mapped..];
+    // Two are under way at any time: one is waited for, by touching its last byte, and the next has been asked for.
     for (i, piece) in pieces.iter().enumerate() {
         if i == 0 {
             ask(piece);
@@ -82,6 +133,18 @@ fn read(pieces: &[Part]) {
         }
         std::hint::black_box(piece.mapping.map.get(piece.start + piece.len.saturating_sub(1)).copied());
     }
+}
+
+/// Maps the pieces from the first one on, and says how many.
+#[cfg(target_os = "linux")]
+fn populate(pieces: &[Part]) -> usize {
+    let map = |p: &&Part| p.mapping.map.advise_range(memmap2::Advice::PopulateRead, p.start, p.len).is_ok();
+    pieces.iter().take_while(map).count()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn populate(_: &[Part]) -> usize {
+    0
 }
 
 /// A hint, whose refusal costs nothing but time.
@@ -94,7 +157,7 @@ fn ask(piece: &Part) {
 
 #[cfg(test)]
 mod tests {
-    use super::{PIECE, Part, merge, read};
+    use super::{PIECE, Part, cut, merge, read};
     use crate::gguf::{Bytes, map};
     use std::sync::Arc;
 
@@ -104,8 +167,9 @@ mod tests {
         std::fs::write(&path, vec![1u8; 3 * PIECE]).unwrap();
         let Bytes::Map(mapping) = map(&path).unwrap() else { panic!("it is mapped") };
         let part = |(start, len)| Part { mapping: Arc::clone(&mapping), start, len };
-        let pieces =
+        let parts =
             merge([(0, 100), (128, 2 * PIECE), (2 * PIECE + 9000, 7), (50, 10)].map(part).into_iter());
+        let pieces = cut(&parts);
         let ranges: Vec<(usize, usize)> = pieces.iter().map(|p| (p.start, p.len)).collect();
         assert_eq!(ranges, [(0, PIECE), (PIECE, PIECE), (2 * PIECE, 128), (2 * PIECE + 9000, 7), (50, 10)]);
         read(&pieces);

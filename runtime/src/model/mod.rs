@@ -75,7 +75,10 @@ impl<'a> Model<'a> {
         let meta = Meta { gguf, architecture: name };
         let spec = (architecture.spec)(&meta)?;
         spec.check(&meta)?;
+        // Of the tensors only small ones are looked at.
+        let sparsely = gguf.read_sparsely();
         let weights = Weights::new(gguf, &spec)?;
+        drop(sparsely);
         Ok(Model { gguf, spec, weights })
     }
 
