@@ -60,6 +60,13 @@ impl Rows {
         Rows { m: vec![f32::NEG_INFINITY; rows], l: vec![0.0; rows], o: vec![0.0; rows * output_dim] }
     }
 
+    /// As [`Rows::new`] made them.
+    fn clear(&mut self) {
+        self.m.fill(f32::NEG_INFINITY);
+        self.l.fill(0.0);
+        self.o.fill(0.0);
+    }
+
     fn partial(&mut self) -> Partial<'_> {
         Partial { m: &mut self.m, l: &mut self.l, o: &mut self.o }
     }
@@ -83,7 +90,9 @@ impl Queries {
         let group = spec.n_heads / spec.n_kv_heads;
         let stride = spec.n_heads * spec.head_dim;
         let width = group * spec.head_dim;
-        let mut gathered = Queries { q: Vec::new(), rows: Vec::new(), head: kv_head, pages: 0..0 };
+        let n = q.len() / stride;
+        let (values, rows) = (Vec::with_capacity(n * width), Vec::with_capacity(n * group));
+        let mut gathered = Queries { q: values, rows, head: kv_head, pages: 0..0 };
         for (i, q) in q.chunks(stride).enumerate() {
             gathered.q.extend_from_slice(&q[kv_head * width..(kv_head + 1) * width]);
             let position = position + i;
@@ -180,10 +189,12 @@ fn by_tokens(ops: &Ops<'_>, spec: &AttentionSpec, heads: &Heads<'_>, q: &[f32], 
     let (q_tile, att_tile) = (TILE * spec.n_heads * spec.head_dim, TILE * spec.n_heads * spec.value_dim);
     let tiles = q.chunks(q_tile).zip(att.chunks_mut(att_tile)).enumerate().collect();
     ops.crew.for_each_owned(tiles, |worker, (tile, (q, att))| {
+        let rows = q.len() / (spec.n_kv_heads * spec.head_dim);
+        let (mut all, mut part) =
+            (Rows::new(rows, layout.output_dim()), Rows::new(rows, layout.output_dim()));
         for h in 0..spec.n_kv_heads {
             let queries = Queries::gather(spec, h, heads.position + tile * TILE, q);
-            let mut all = Rows::new(queries.rows.len(), layout.output_dim());
-            let mut part = Rows::new(queries.rows.len(), layout.output_dim());
+            all.clear();
             for p in queries.pages.clone() {
                 attend_page(ops, worker, spec, heads, &queries, p, &mut part);
                 ops.note(ops.kernels.attention_fold(all.partial(), &part.read()));
