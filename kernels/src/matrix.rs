@@ -33,6 +33,7 @@ pub struct Matrix<'a> {
     cols: usize,
     row_bytes: usize,
     stride: usize,
+    next: &'a [u8],
 }
 
 impl<'a> Matrix<'a> {
@@ -46,7 +47,7 @@ impl<'a> Matrix<'a> {
             let have = data.len();
             return Err(shape(message!("{rows} x {cols} {format} is not {have} bytes")));
         }
-        Ok(Matrix { format, data, rows, cols, row_bytes, stride: row_bytes })
+        Ok(Matrix { format, data, rows, cols, row_bytes, stride: row_bytes, next: &[] })
     }
 
     /// As [`Matrix::new`], with rows that begin `stride` bytes apart; what lies between them is never read.
@@ -68,7 +69,7 @@ impl<'a> Matrix<'a> {
             let have = data.len();
             return Err(shape(message!("{rows} x {cols} {format}, {stride} bytes apart, in {have} bytes")));
         };
-        Ok(Matrix { format, data, rows, cols, row_bytes, stride })
+        Ok(Matrix { format, data, rows, cols, row_bytes, stride, next: &[] })
     }
 
     /// The weight format.
@@ -96,6 +97,26 @@ impl<'a> Matrix<'a> {
         self.data
     }
 
+    /// The same matrix, with a hint: when its last row is multiplied, `next` comes soon. A product of few columns then fetches the
+    /// first 32 KiB of `next` into the cache while it still computes. Results do not depend on it.
+    ///
+    /// ```
+    /// # use kinglet_kernels::{Format, Matrix};
+    /// # let (gate, up) = ([0u8; 4 * 18], [0u8; 4 * 18]);
+    /// let up = Matrix::new(Format::Q4_0, &up, 1, 128)?;
+    /// let gate = Matrix::new(Format::Q4_0, &gate, 1, 128)?.followed_by(&up);
+    /// assert_eq!(gate.rows(), 1);
+    /// # Ok::<(), kinglet_kernels::Error>(())
+    /// ```
+    #[must_use]
+    pub fn followed_by(self, next: &Matrix<'a>) -> Matrix<'a> {
+        Matrix { next: next.data, ..self }
+    }
+    /// What [`Matrix::followed_by`] said.
+    pub(crate) fn next(&self) -> &'a [u8] {
+        self.next
+    }
+
     /// Row `r`'s blocks, or `None` past the end.
     pub fn row(&self, r: usize) -> Option<&'a [u8]> {
         let start = (r < self.rows).then(|| r * self.stride)?;
@@ -110,7 +131,8 @@ impl<'a> Matrix<'a> {
         // An empty part may begin past the last row's end, where nothing is.
         let first = (start * self.stride).min(self.data.len());
         let len = extent(rows, self.row_bytes, self.stride).unwrap_or(0);
-        Matrix { data: &self.data[first..][..len], rows, ..*self }
+        let next = if end == self.rows { self.next } else { &[] };
+        Matrix { data: &self.data[first..][..len], rows, next, ..*self }
     }
 }
 

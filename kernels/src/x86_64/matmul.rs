@@ -21,8 +21,8 @@ const WINDOW: usize = 32 << 10;
 /// Places in a window from which lines are fetched in turn. One alone leaves memory waiting: the cache's own prefetcher
 /// starts anew in every page of 4 KiB, and then so many starts overlap.
 const STREAMS: usize = 4;
-/// One line for each of the streams.
-const ROUND: usize = STREAMS * 64;
+/// Bytes of a cache line.
+const LINE: usize = 64;
 
 /// So many blocks ahead a GEMV stages heads.
 const AHEAD: usize = 4;
@@ -125,53 +125,60 @@ impl TileRows {
     }
 }
 
-/// What to fetch into L2 while the tiles of a GEMV are used: the window after the one that they lie in.
+/// What to fetch into L2 while the tiles of a GEMV are used: the window after the one that they lie in, after the last window
+/// that of the next matrix.
 struct Ahead {
     /// Where a tile's share of the window's first stream begins, and from there to the same place of the next stream.
     start: *const u8,
     stream: usize,
-    /// Rounds of a tile that are within the matrix.
-    rounds: usize,
-    /// Bytes to fetch for each group.
-    per_group: usize,
-    /// The next tile, when it is in the first window, which nobody has fetched.
+    /// Lines of each stream that are the tile's share, and how many of them belong to each group, times 2^16.
+    lines: usize,
+    lines_per_group: usize,
+    /// The next tile, when it is in the first window, which nobody may have fetched, and the bytes of it that belong to each group.
     near: Option<*const u8>,
+    near_per_group: usize,
 }
 
 impl Ahead {
     /// For the tile of `n` rows from `r0` on.
     #[inline(always)]
     fn new(w: &Matrix<'_>, r0: usize, n: usize) -> Ahead {
-        let tile = n * w.row_bytes();
+        let (tile, groups) = (n * w.row_bytes(), (w.cols() / GROUP).max(1));
         let tiles = WINDOW.div_ceil(tile.max(1));
         let (window, within) = (r0 / n / tiles, r0 / n % tiles);
-        let next = (window + 1) * tiles * tile;
-        // Rows with gaps between them are no stream.
-        let rest = if w.stride() == w.row_bytes() { w.data().len().saturating_sub(next) } else { 0 };
-        let stream = rest.min(tiles * tile) / STREAMS;
-        let done = within * tile / ROUND * 64;
+        let tiles_here = (w.rows().div_ceil(n) - window * tiles).min(tiles);
+        let next = match w.data().get((window + 1) * tiles * tile..) {
+            // Rows with gaps between them are no stream.
+            Some(rest) if !rest.is_empty() && w.stride() == w.row_bytes() => rest,
+            _ => w.next(),
+        };
+        let stream = next.len().min(tiles * tile) / STREAMS;
+        let all = stream.div_ceil(LINE);
+        let share = all.div_ceil(tiles_here);
+        let done = (within * share).min(all);
         Ahead {
-            start: w.data().as_ptr().wrapping_add(next + done),
+            start: next.as_ptr().wrapping_add(LINE * done),
             stream,
-            rounds: stream.saturating_sub(done).div_ceil(64),
-            per_group: tile.div_ceil((w.cols() / GROUP).max(1)),
+            lines: share.min(all - done),
+            lines_per_group: (share << 16).div_ceil(groups),
             near: (window == 0).then(|| tile_at(w, r0 + n)),
+            near_per_group: tile.div_ceil(groups),
         }
     }
 
     /// Fetches group `g`'s share, a few lines at a time: a burst per super-block would fill the queues of the cache.
     #[inline(always)]
     fn fetch(&self, g: usize) {
-        let end = ((g + 1) * self.per_group / ROUND).min(self.rounds);
-        for round in g * self.per_group / ROUND..end {
-            let line = self.start.wrapping_add(64 * round);
+        let end = (((g + 1) * self.lines_per_group) >> 16).min(self.lines);
+        for line in (g * self.lines_per_group) >> 16..end {
+            let line = self.start.wrapping_add(LINE * line);
             for stream in 0..STREAMS {
                 // SAFETY: part of every x86-64; a prefetch of any address is harmless, also past the end of the mapping.
                 unsafe { _mm_prefetch::<_MM_HINT_T1>(line.wrapping_add(stream * self.stream).cast()) };
             }
         }
         if let Some(near) = self.near {
-            fetch_tile(near, self.per_group, g);
+            fetch_tile(near, self.near_per_group, g);
         }
     }
 }
@@ -185,7 +192,7 @@ fn tile_at(w: &Matrix<'_>, r: usize) -> *const u8 {
 /// Fetches group `g`'s share of `per_group` bytes of the tile at `start` into L1.
 #[inline(always)]
 fn fetch_tile(start: *const u8, per_group: usize, g: usize) {
-    for line in (0..per_group).step_by(64) {
+    for line in (0..per_group).step_by(LINE) {
         // SAFETY: as above.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(g * per_group + line).cast()) };
     }

@@ -30,7 +30,7 @@ impl<'a> Weights<'a> {
         };
         let positions = || loader.linear("position_embd", spec.context_length, dim).map(|l| l.weight);
         let layers = spec.layers.iter().enumerate().map(|(i, l)| loader.layer(i, l));
-        let weights = Weights {
+        let mut weights = Weights {
             embedding,
             positions: spec.learned_positions.then(positions).transpose()?,
             embedding_norm: loader.norm_if(spec.embedding_norm, "token_embd_norm", &[dim])?,
@@ -39,6 +39,7 @@ impl<'a> Weights<'a> {
             output,
         };
         loader.check_all_used()?;
+        weights.chain();
         Ok(weights)
     }
 }

@@ -179,3 +179,45 @@ pub struct Weights<'a> {
     /// `[vocab_size][dim]`; the embedding, when the file has no output of its own.
     pub output: Linear<'a>,
 }
+
+impl Weights<'_> {
+    /// Tells each matrix which one a token needs after it.
+    pub(super) fn chain(&mut self) {
+        // `None` where what follows is chosen for each token.
+        let mut order: Vec<Option<&mut Linear<'_>>> = Vec::new();
+        for layer in &mut self.layers {
+            match &mut layer.mixer {
+                MixerWeights::Attention(w) => {
+                    match &mut w.qkv {
+                        QkvWeights::Direct(w) => order.extend([&mut w.q, &mut w.k, &mut w.v].map(Some)),
+                        QkvWeights::Latent(w) => {
+                            order.extend(w.q_a.as_mut().map(|(q_a, _)| Some(q_a)));
+                            order.extend([&mut w.q_b, &mut w.kv_a, &mut w.k_rot, &mut w.kv_b].map(Some));
+                        }
+                    }
+                    order.push(Some(&mut w.o));
+                }
+                MixerWeights::ShortConv(w) => order.extend([&mut w.input, &mut w.output].map(Some)),
+            }
+            match &mut layer.ffn {
+                FfnWeights::Dense(w) => {
+                    order.extend(w.gate.as_mut().map(Some));
+                    order.extend([&mut w.up, &mut w.down].map(Some));
+                }
+                FfnWeights::Experts(_) => order.push(None),
+            }
+        }
+        order.push(Some(&mut self.output));
+        let mut next = order.first().and_then(|first| first.as_ref()).map(|first| first.weight);
+        for linear in order.into_iter().rev() {
+            let Some(linear) = linear else {
+                next = None;
+                continue;
+            };
+            if let Some(next) = &next {
+                linear.weight = linear.weight.followed_by(next);
+            }
+            next = Some(linear.weight);
+        }
+    }
+}
