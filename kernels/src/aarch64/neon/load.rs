@@ -133,6 +133,30 @@ pub(super) fn insert(mut v: uint8x16_t, bits: uint8x16_t, left: i32, mask: u8) -
     v
 }
 
+/// The low nibbles of `high` above the low nibbles of `low`.
+///
+/// Assembler for the same reason as in [`insert`], here and below.
+#[inline(always)]
+pub(super) fn nibbles_above(mut low: uint8x16_t, high: uint8x16_t) -> uint8x16_t {
+    // SAFETY: NEON is part of the aarch64 baseline; `sli` has no effect but its result.
+    unsafe {
+        std::arch::asm!("sli {l:v}.16b, {h:v}.16b, #4", l = inout(vreg) low, h = in(vreg) high,
+            options(pure, nomem, nostack, preserves_flags));
+    }
+    low
+}
+
+/// The high nibbles of `low` below the high nibbles of `high`.
+#[inline(always)]
+pub(super) fn nibbles_below(mut high: uint8x16_t, low: uint8x16_t) -> uint8x16_t {
+    // SAFETY: NEON is part of the aarch64 baseline; `sri` has no effect but its result.
+    unsafe {
+        std::arch::asm!("sri {h:v}.16b, {l:v}.16b, #4", h = inout(vreg) high, l = in(vreg) low,
+            options(pure, nomem, nostack, preserves_flags));
+    }
+    high
+}
+
 /// 16 bytes per row, seen as 4 words, transposed: lanes are rows.
 #[inline(always)]
 pub(super) fn transpose_words(rows: [uint8x16_t; 4]) -> [uint32x4_t; 4] {

@@ -76,8 +76,14 @@ pub(crate) unsafe fn matmul<D: Dot, F: TileFormat>(
 
 /// What happens to the tiles of one row of tiles.
 trait Sink<F: TileFormat> {
-    /// Takes tile `g` and returns something that is known only when it is done with.
-    unsafe fn tile(&mut self, g: usize, tile: Tile) -> float32x4_t;
+    /// Whether [`TileFormat::load_by_tables`] is the faster one.
+    const TABLES: bool;
+    /// Of a tile, what [`Sink::add`] adds; the last is known only when the tile is done with.
+    type Sums: AsRef<[float32x4_t]>;
+    /// Takes tile `g`, in any order.
+    unsafe fn multiply(&mut self, g: usize, tile: &Tile) -> Self::Sums;
+    /// Takes what came of tile `g`, in ascending order.
+    unsafe fn add(&mut self, g: usize, tile: &Tile, sums: &Self::Sums);
 }
 
 /// The 4 rows from `r0` on, tile after tile.
@@ -99,6 +105,7 @@ unsafe fn each_tile<F: TileFormat, S: Sink<F>>(w: &Matrix<'_>, r0: usize, sink: 
         // SAFETY: rows point to block b of `blocks`; parts add up to the groups of a block.
         unsafe {
             let block = F::block(&rows, w.format());
+            let mut kept = [[vdupq_n_u8(0); 2]; MR];
             for g in (0..per_block).step_by(F::PARTS) {
                 // Spread over the block: a burst per block would fill the line buffers.
                 let lines = (MR * bytes * F::PARTS / per_block).div_ceil(64);
@@ -111,10 +118,27 @@ unsafe fn each_tile<F: TileFormat, S: Sink<F>>(w: &Matrix<'_>, r0: usize, sink: 
                     )*};
                 }
                 line!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
+                let mut later = None;
                 macro_rules! part {
                     ($($p:literal)*) => {$(
                         if $p < F::PARTS {
-                            let done = sink.tile(b * per_block + g + $p, F::load(&rows, &block, g + $p, $p));
+                            let part = const { if F::PAIRED { $p / 4 * 4 + [0, 2, 1, 3][$p % 4] } else { $p } };
+                            let at = b * per_block + g + part;
+                            let tile = if S::TABLES {
+                                F::load_by_tables(&rows, &block, &mut kept, g + part, part)
+                            } else {
+                                F::load(&rows, &block, &mut kept, g + part, part)
+                            };
+                            let sums = sink.multiply(at, &tile);
+                            let done = sums.as_ref()[sums.as_ref().len() - 1];
+                            if F::PAIRED && part % 4 == 2 {
+                                later = Some((tile, sums));
+                            } else {
+                                sink.add(at, &tile, &sums);
+                                if let Some((tile, sums)) = later.take() {
+                                    sink.add(at + 1, &tile, &sums);
+                                }
+                            }
                             if F::PARTS > 2 {
                                 after(done, &mut rows);
                             }
@@ -164,12 +188,16 @@ struct Unpack<'a, D> {
 }
 
 impl<D: Dot, F: TileFormat> Sink<F> for Unpack<'_, D> {
+    const TABLES: bool = D::TABLES;
+    type Sums = [float32x4_t; 1];
     #[inline(always)]
-    unsafe fn tile(&mut self, g: usize, tile: Tile) -> float32x4_t {
+    unsafe fn multiply(&mut self, g: usize, tile: &Tile) -> [float32x4_t; 1] {
         let tile = self.panel[g].write(D::pack(tile.signed::<F>()));
         // SAFETY: NEON is part of the aarch64 baseline.
-        unsafe { vreinterpretq_f32_s8(tile.codes[MR - 1][1]) }
+        unsafe { [vreinterpretq_f32_s8(tile.codes[MR - 1][1])] }
     }
+    #[inline(always)]
+    unsafe fn add(&mut self, _: usize, _: &Tile, _: &[float32x4_t; 1]) {}
 }
 
 /// Multiplies tiles as they are loaded.
@@ -182,20 +210,34 @@ struct Multiply<'a, D, const N: usize> {
 }
 
 impl<D: Dot, F: TileFormat, const N: usize> Sink<F> for Multiply<'_, D, N> {
+    const TABLES: bool = D::TABLES;
+    type Sums = [float32x4_t; N];
     #[inline(always)]
-    unsafe fn tile(&mut self, g: usize, tile: Tile) -> float32x4_t {
+    unsafe fn multiply(&mut self, g: usize, tile: &Tile) -> [float32x4_t; N] {
         let codes = const { Codes::loaded::<F>() };
-        // SAFETY: g < groups and N <= x.n(), so every column lies within the views and the side.
+        // SAFETY: g < groups and N <= x.n(), so every column lies within the views and the side; NEON is part of the
+        // aarch64 baseline.
+        unsafe {
+            let mut sums = [vdupq_n_f32(0.0); N];
+            let mut at = Column::new(self.x, 0, g, self.side);
+            columns!(N, c => {
+                sums[c] = D::sum(codes, tile, &at);
+                at.next(sums[c]);
+            });
+            sums
+        }
+    }
+    #[inline(always)]
+    unsafe fn add(&mut self, g: usize, tile: &Tile, sums: &[float32x4_t; N]) {
+        // SAFETY: as above.
         unsafe {
             let mut at = Column::new(self.x, 0, g, self.side);
             columns!(N, c => {
-                let sum = D::sum(codes, &tile, &at);
-                self.acc[c] = vfmaq_f32(self.acc[c], vmulq_n_f32(tile.d, at.d()), sum);
+                self.acc[c] = vfmaq_f32(self.acc[c], vmulq_n_f32(tile.d, at.d()), sums[c]);
                 self.macc[c] = add_mins(F::MINS, self.macc[c], &tile.m, &at.side().sums);
                 at.next(self.acc[c]);
             });
         }
-        self.acc[N - 1]
     }
 }
 
