@@ -3,7 +3,7 @@
 #![allow(non_camel_case_types, reason = "the names are the field's own")]
 
 use super::formats::{no_mins, tile};
-use super::load::{bytes, each, f16, field, float, insert, nibbles_above, nibbles_below, transpose_pairs, transpose_words, widen_f16};
+use super::load::{bytes, each, f16, field, float, insert, insert_masked, kept_byte, nibbles_above, nibbles_below, transpose_pairs, transpose_words, widen_f16};
 use super::tile::{Kept, MR, Rows, Short, SixSub, Tile, TileFormat, TinySub};
 use crate::Format;
 use crate::format::Mins;
@@ -125,18 +125,19 @@ impl TileFormat for Q6_K {
     const MAX: i32 = 63;
     const OFFSET: i32 = 32;
     type Signed = SixSub;
-    type Block = SubScales;
+    /// And the mask of what two parts keep.
+    type Block = (SubScales, uint8x16_t);
     #[inline(always)]
-    unsafe fn block(rows: &Rows, _: Format) -> SubScales {
+    unsafe fn block(rows: &Rows, _: Format) -> Self::Block {
         // SAFETY: 16 bytes at 192 and 2 at 208.
         unsafe {
             let pairs = transpose_pairs(each!(4, r => bytes(rows, r, 192)));
-            SubScales { pairs, d: f16(rows, 208), dmin: no_mins() }
+            (SubScales { pairs, d: f16(rows, 208), dmin: no_mins() }, kept_byte::<0x33>())
         }
     }
     /// One `and` leaves the high pairs of two parts, each at bit 0 of a nibble; `sli` and `sri` put the low nibbles beside them.
     #[inline(always)]
-    unsafe fn load(rows: &Rows, block: &SubScales, kept: &mut Kept, g: usize, part: usize) -> Tile {
+    unsafe fn load(rows: &Rows, (scales, mask): &Self::Block, kept: &mut Kept, g: usize, part: usize) -> Tile {
         let codes = each!(4, r => {
             // SAFETY: each half of 128 weights has 64 bytes of low nibbles and 32 of high pairs; NEON is part of the
             // aarch64 baseline.
@@ -144,14 +145,15 @@ impl TileFormat for Q6_K {
                 let low = bytes(rows, r, 64 * (g / 4) + 32 * (part % 2) + 16 * h);
                 if part < 2 {
                     let high = bytes(rows, r, 128 + 32 * (g / 4) + 16 * h);
-                    kept[r][h] = field(high, 2 * part, 0x33);
+                    let high = if part == 0 { high } else { vshrq_n_u8::<2>(high) };
+                    kept[r][h] = vandq_u8(high, *mask);
                     nibbles_above(low, kept[r][h])
                 } else {
                     nibbles_below(kept[r][h], low)
                 }
             })
         });
-        sub_scaled(codes, block.pairs[g], block.d)
+        sub_scaled(codes, scales.pairs[g], scales.d)
     }
 }
 
@@ -204,9 +206,10 @@ impl TileFormat for Q3_K {
     const MAX: i32 = 7;
     const OFFSET: i32 = 4;
     type Signed = TinySub;
-    type Block = SubScales;
+    /// And masks.
+    type Block = (SubScales, [uint8x16_t; 3]);
     #[inline(always)]
-    unsafe fn block(rows: &Rows, _: Format) -> SubScales {
+    unsafe fn block(rows: &Rows, _: Format) -> Self::Block {
         // SAFETY: the last 16 bytes of the block, of which the first 2 are codes; NEON is part of the aarch64 baseline.
         unsafe {
             let [_, a, b, c, d, e, f, scale] = transpose_pairs(each!(4, r => bytes(rows, r, 94)));
@@ -225,11 +228,12 @@ impl TileFormat for Q3_K {
                 let pair = scales[g / 2];
                 if g.is_multiple_of(2) { vget_low_u8(pair) } else { vget_high_u8(pair) }
             });
-            SubScales { pairs, d: widen_f16(vreinterpret_u16_u8(scale)), dmin: no_mins() }
+            let scales = SubScales { pairs, d: widen_f16(vreinterpret_u16_u8(scale)), dmin: no_mins() };
+            (scales, [kept_byte::<15>(), kept_byte::<0x33>(), kept_byte::<7>()])
         }
     }
     #[inline(always)]
-    unsafe fn load(rows: &Rows, block: &SubScales, _: &mut Kept, g: usize, part: usize) -> Tile {
+    unsafe fn load(rows: &Rows, (block, _): &Self::Block, _: &mut Kept, g: usize, part: usize) -> Tile {
         let codes = each!(4, r => {
             // SAFETY: each half of 128 weights has 32 bytes from 32; bits 2 of all 256 are in the first 32.
             each!(2, h => unsafe {
@@ -241,7 +245,7 @@ impl TileFormat for Q3_K {
     }
     /// A nibble of bits 2 is looked up as two of them in bits 2 and 6 of a byte, where the low bits of both parts are inserted.
     #[inline(always)]
-    unsafe fn load_by_tables(rows: &Rows, block: &SubScales, kept: &mut Kept, g: usize, part: usize) -> Tile {
+    unsafe fn load_by_tables(rows: &Rows, (block, masks): &Self::Block, kept: &mut Kept, g: usize, part: usize) -> Tile {
         /// Bits 0 and 2 of the index, bits 1 and 3.
         const BITS: [[u8; 16]; 2] =
             [[0, 4, 0, 4, 64, 68, 64, 68, 0, 4, 0, 4, 64, 68, 64, 68], [0, 0, 4, 4, 0, 0, 4, 4, 64, 64, 68, 68, 64, 64, 68, 68]];
@@ -249,11 +253,12 @@ impl TileFormat for Q3_K {
             // SAFETY: as above; constants of 16 bytes; NEON is part of the aarch64 baseline.
             each!(2, h => unsafe {
                 if part % 4 < 2 {
-                    let top = field(bytes(rows, r, 16 * h), part / 4 * 4, 15);
+                    let top = bytes(rows, r, 16 * h);
+                    let top = if part < 4 { vandq_u8(top, masks[0]) } else { vshrq_n_u8::<4>(top) };
                     let low = bytes(rows, r, 32 + 32 * (g / 4) + 16 * h);
                     let low = if part % 4 == 0 { low } else { vshrq_n_u8::<2>(low) };
-                    kept[r][h] = insert(vqtbl1q_u8(vld1q_u8(BITS[part % 4].as_ptr()), top), low, 0, 0x33);
-                    field(kept[r][h], 0, 7)
+                    kept[r][h] = insert_masked(vqtbl1q_u8(vld1q_u8(BITS[part % 4].as_ptr()), top), low, masks[1]);
+                    vandq_u8(kept[r][h], masks[2])
                 } else {
                     field(kept[r][h], 4, 15)
                 }
