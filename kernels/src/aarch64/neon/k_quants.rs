@@ -3,7 +3,10 @@
 #![allow(non_camel_case_types, reason = "the names are the field's own")]
 
 use super::formats::{no_mins, tile};
-use super::load::{bytes, each, f16, field, float, insert, insert_masked, kept_byte, nibbles_above, nibbles_below, transpose_pairs, transpose_words, widen_f16};
+use super::load::{
+    bytes, each, f16, field, float, insert, insert_masked, kept_byte, nibbles_above, nibbles_below,
+    transpose_pairs, transpose_words, widen_f16,
+};
 use super::tile::{Kept, MR, Rows, Short, SixSub, Tile, TileFormat, TinySub};
 use crate::Format;
 use crate::format::Mins;
@@ -137,7 +140,13 @@ impl TileFormat for Q6_K {
     }
     /// One `and` leaves the high pairs of two parts, each at bit 0 of a nibble; `sli` and `sri` put the low nibbles beside them.
     #[inline(always)]
-    unsafe fn load(rows: &Rows, (scales, mask): &Self::Block, kept: &mut Kept, g: usize, part: usize) -> Tile {
+    unsafe fn load(
+        rows: &Rows,
+        (scales, mask): &Self::Block,
+        kept: &mut Kept,
+        g: usize,
+        part: usize,
+    ) -> Tile {
         let codes = each!(4, r => {
             // SAFETY: each half of 128 weights has 64 bytes of low nibbles and 32 of high pairs; NEON is part of the
             // aarch64 baseline.
@@ -245,10 +254,18 @@ impl TileFormat for Q3_K {
     }
     /// A nibble of bits 2 is looked up as two of them in bits 2 and 6 of a byte, where the low bits of both parts are inserted.
     #[inline(always)]
-    unsafe fn load_by_tables(rows: &Rows, (block, masks): &Self::Block, kept: &mut Kept, g: usize, part: usize) -> Tile {
+    unsafe fn load_by_tables(
+        rows: &Rows,
+        (block, masks): &Self::Block,
+        kept: &mut Kept,
+        g: usize,
+        part: usize,
+    ) -> Tile {
         /// Bits 0 and 2 of the index, bits 1 and 3.
-        const BITS: [[u8; 16]; 2] =
-            [[0, 4, 0, 4, 64, 68, 64, 68, 0, 4, 0, 4, 64, 68, 64, 68], [0, 0, 4, 4, 0, 0, 4, 4, 64, 64, 68, 68, 64, 64, 68, 68]];
+        const BITS: [[u8; 16]; 2] = [
+            [0, 4, 0, 4, 64, 68, 64, 68, 0, 4, 0, 4, 64, 68, 64, 68],
+            [0, 0, 4, 4, 0, 0, 4, 4, 64, 64, 68, 68, 64, 64, 68, 68],
+        ];
         let codes = each!(4, r => {
             // SAFETY: as above; constants of 16 bytes; NEON is part of the aarch64 baseline.
             each!(2, h => unsafe {

@@ -146,6 +146,7 @@ unsafe fn each_tile<F: TileFormat, S: Sink<F>>(w: &Matrix<'_>, r0: usize, sink: 
                     )*};
                 }
                 part!(0 1 2 3 4 5 6 7);
+                debug_assert!(later.is_none());
             }
         }
         for row in &mut rows {

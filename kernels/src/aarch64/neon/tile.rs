@@ -74,7 +74,13 @@ pub(crate) trait TileFormat {
     /// # Safety
     /// As for [`TileFormat::load`].
     #[inline(always)]
-    unsafe fn load_by_tables(rows: &Rows, block: &Self::Block, kept: &mut Kept, g: usize, part: usize) -> Tile {
+    unsafe fn load_by_tables(
+        rows: &Rows,
+        block: &Self::Block,
+        kept: &mut Kept,
+        g: usize,
+        part: usize,
+    ) -> Tile {
         // SAFETY: the caller's.
         unsafe { Self::load(rows, block, kept, g, part) }
     }
