@@ -78,12 +78,12 @@ pub(crate) unsafe fn matmul<D: Dot, F: TileFormat>(
 trait Sink<F: TileFormat> {
     /// Whether [`TileFormat::load_by_tables`] is the faster one.
     const TABLES: bool;
-    /// Of a tile, what [`Sink::add`] adds; the last is known only when the tile is done with.
+    /// Of a tile, what [`Sink::add`] adds.
     type Sums: AsRef<[float32x4_t]>;
     /// Takes tile `g`, in any order.
     unsafe fn multiply(&mut self, g: usize, tile: &Tile) -> Self::Sums;
-    /// Takes what came of tile `g`, in ascending order.
-    unsafe fn add(&mut self, g: usize, tile: &Tile, sums: &Self::Sums);
+    /// Takes what came of tile `g`, in ascending order, and returns something that is known only when all of it is done with.
+    unsafe fn add(&mut self, g: usize, tile: &Tile, sums: &Self::Sums) -> float32x4_t;
 }
 
 /// The 4 rows from `r0` on, tile after tile.
@@ -130,15 +130,14 @@ unsafe fn each_tile<F: TileFormat, S: Sink<F>>(w: &Matrix<'_>, r0: usize, sink: 
                                 F::load(&rows, &block, &mut kept, g + part, part)
                             };
                             let sums = sink.multiply(at, &tile);
-                            let done = sums.as_ref()[sums.as_ref().len() - 1];
-                            if F::PAIRED && part % 4 == 2 {
+                            let done = if F::PAIRED && part % 4 == 2 {
+                                let done = sums.as_ref()[0];
                                 later = Some((tile, sums));
+                                done
                             } else {
-                                sink.add(at, &tile, &sums);
-                                if let Some((tile, sums)) = later.take() {
-                                    sink.add(at + 1, &tile, &sums);
-                                }
-                            }
+                                let done = sink.add(at, &tile, &sums);
+                                later.take().map_or(done, |(tile, sums)| sink.add(at + 1, &tile, &sums))
+                            };
                             if F::PARTS > 2 {
                                 after(done, &mut rows);
                             }
@@ -198,7 +197,9 @@ impl<D: Dot, F: TileFormat> Sink<F> for Unpack<'_, D> {
         unsafe { [vreinterpretq_f32_s8(tile.codes[MR - 1][1])] }
     }
     #[inline(always)]
-    unsafe fn add(&mut self, _: usize, _: &Tile, _: &[float32x4_t; 1]) {}
+    unsafe fn add(&mut self, _: usize, _: &Tile, done: &[float32x4_t; 1]) -> float32x4_t {
+        done[0]
+    }
 }
 
 /// Multiplies tiles as they are loaded.
@@ -229,7 +230,7 @@ impl<D: Dot, F: TileFormat, const N: usize> Sink<F> for Multiply<'_, D, N> {
         }
     }
     #[inline(always)]
-    unsafe fn add(&mut self, g: usize, tile: &Tile, sums: &[float32x4_t; N]) {
+    unsafe fn add(&mut self, g: usize, tile: &Tile, sums: &[float32x4_t; N]) -> float32x4_t {
         // SAFETY: as above.
         unsafe {
             let mut at = Column::new(self.x, 0, g, self.side);
@@ -238,6 +239,7 @@ impl<D: Dot, F: TileFormat, const N: usize> Sink<F> for Multiply<'_, D, N> {
                 self.macc[c] = add_mins(F::MINS, self.macc[c], &tile.m, &at.side().sums);
                 at.next(self.acc[c]);
             });
+            self.acc[N - 1]
         }
     }
 }
