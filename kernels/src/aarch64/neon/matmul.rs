@@ -130,13 +130,15 @@ unsafe fn each_tile<F: TileFormat, S: Sink<F>>(w: &Matrix<'_>, r0: usize, sink: 
                                 F::load(&rows, &block, &mut kept, g + part, part)
                             };
                             let sums = sink.multiply(at, &tile);
+                            let last = sums.as_ref()[sums.as_ref().len() - 1];
                             let done = if F::PAIRED && part % 4 == 2 {
-                                let done = sums.as_ref()[0];
                                 later = Some((tile, sums));
-                                done
+                                last
                             } else {
                                 let done = sink.add(at, &tile, &sums);
-                                later.take().map_or(done, |(tile, sums)| sink.add(at + 1, &tile, &sums))
+                                let done = later.take().map_or(done, |(tile, sums)| sink.add(at + 1, &tile, &sums));
+                                // Four parts may leave their additions to the end, without running out of registers.
+                                if F::PAIRED && F::PARTS == 4 { last } else { done }
                             };
                             if F::PARTS > 2 {
                                 after(done, &mut rows);
