@@ -78,11 +78,14 @@ pub(crate) unsafe fn matmul<D: Dot, F: TileFormat>(
 trait Sink<F: TileFormat> {
     /// Whether [`TileFormat::load_by_tables`] is the faster one.
     const TABLES: bool;
+    /// Takes tile `g`, in ascending order, and returns something that is known only when it is done with.
+    unsafe fn tile(&mut self, g: usize, tile: Tile) -> float32x4_t;
+
     /// Of a tile, what [`Sink::add`] adds.
     type Sums: AsRef<[float32x4_t]>;
-    /// Takes tile `g`, in any order.
+    /// The first half of [`Sink::tile`], in any order.
     unsafe fn multiply(&mut self, g: usize, tile: &Tile) -> Self::Sums;
-    /// Takes what came of tile `g`, in ascending order, and returns something that is known only when all of it is done with.
+    /// The second half, in ascending order, which returns what [`Sink::tile`] does.
     unsafe fn add(&mut self, g: usize, tile: &Tile, sums: &Self::Sums) -> float32x4_t;
 }
 
@@ -122,23 +125,27 @@ unsafe fn each_tile<F: TileFormat, S: Sink<F>>(w: &Matrix<'_>, r0: usize, sink: 
                 macro_rules! part {
                     ($($p:literal)*) => {$(
                         if $p < F::PARTS {
-                            let part = const { if F::PAIRED { $p / 4 * 4 + [0, 2, 1, 3][$p % 4] } else { $p } };
-                            let at = b * per_block + g + part;
-                            let tile = if S::TABLES {
-                                F::load_by_tables(&rows, &block, &mut kept, g + part, part)
+                            let done = if F::PAIRED {
+                                let part = const { $p / 4 * 4 + [0, 2, 1, 3][$p % 4] };
+                                let at = b * per_block + g + part;
+                                let tile = if S::TABLES {
+                                    F::load_by_tables(&rows, &block, &mut kept, g + part, part)
+                                } else {
+                                    F::load(&rows, &block, &mut kept, g + part, part)
+                                };
+                                let sums = sink.multiply(at, &tile);
+                                let last = sums.as_ref()[sums.as_ref().len() - 1];
+                                if part % 4 == 2 {
+                                    later = Some((tile, sums));
+                                    last
+                                } else {
+                                    let done = sink.add(at, &tile, &sums);
+                                    let done = later.take().map_or(done, |(tile, sums)| sink.add(at + 1, &tile, &sums));
+                                    // Four parts may leave their additions to the end, without running out of registers.
+                                    if F::PARTS == 4 { last } else { done }
+                                }
                             } else {
-                                F::load(&rows, &block, &mut kept, g + part, part)
-                            };
-                            let sums = sink.multiply(at, &tile);
-                            let last = sums.as_ref()[sums.as_ref().len() - 1];
-                            let done = if F::PAIRED && part % 4 == 2 {
-                                later = Some((tile, sums));
-                                last
-                            } else {
-                                let done = sink.add(at, &tile, &sums);
-                                let done = later.take().map_or(done, |(tile, sums)| sink.add(at + 1, &tile, &sums));
-                                // Four parts may leave their additions to the end, without running out of registers.
-                                if F::PAIRED && F::PARTS == 4 { last } else { done }
+                                sink.tile(b * per_block + g + $p, F::load(&rows, &block, &mut kept, g + $p, $p))
                             };
                             if F::PARTS > 2 {
                                 after(done, &mut rows);
@@ -191,12 +198,18 @@ struct Unpack<'a, D> {
 
 impl<D: Dot, F: TileFormat> Sink<F> for Unpack<'_, D> {
     const TABLES: bool = D::TABLES;
+    #[inline(always)]
+    unsafe fn tile(&mut self, g: usize, tile: Tile) -> float32x4_t {
+        let tile = self.panel[g].write(D::pack(tile.signed::<F>()));
+        // SAFETY: NEON is part of the aarch64 baseline.
+        unsafe { vreinterpretq_f32_s8(tile.codes[MR - 1][1]) }
+    }
+
     type Sums = [float32x4_t; 1];
     #[inline(always)]
     unsafe fn multiply(&mut self, g: usize, tile: &Tile) -> [float32x4_t; 1] {
-        let tile = self.panel[g].write(D::pack(tile.signed::<F>()));
-        // SAFETY: NEON is part of the aarch64 baseline.
-        unsafe { [vreinterpretq_f32_s8(tile.codes[MR - 1][1])] }
+        // SAFETY: the caller's.
+        [unsafe { Sink::<F>::tile(self, g, *tile) }]
     }
     #[inline(always)]
     unsafe fn add(&mut self, _: usize, _: &Tile, done: &[float32x4_t; 1]) -> float32x4_t {
@@ -215,12 +228,27 @@ struct Multiply<'a, D, const N: usize> {
 
 impl<D: Dot, F: TileFormat, const N: usize> Sink<F> for Multiply<'_, D, N> {
     const TABLES: bool = D::TABLES;
+    #[inline(always)]
+    unsafe fn tile(&mut self, g: usize, tile: Tile) -> float32x4_t {
+        let codes = const { Codes::loaded::<F>() };
+        // SAFETY: g < groups and N <= x.n(), so every column lies within the views and the side.
+        unsafe {
+            let mut at = Column::new(self.x, 0, g, self.side);
+            columns!(N, c => {
+                let sum = D::sum(codes, &tile, &at);
+                self.acc[c] = vfmaq_f32(self.acc[c], vmulq_n_f32(tile.d, at.d()), sum);
+                self.macc[c] = add_mins(F::MINS, self.macc[c], &tile.m, &at.side().sums);
+                at.next(self.acc[c]);
+            });
+        }
+        self.acc[N - 1]
+    }
+
     type Sums = [float32x4_t; N];
     #[inline(always)]
     unsafe fn multiply(&mut self, g: usize, tile: &Tile) -> [float32x4_t; N] {
         let codes = const { Codes::loaded::<F>() };
-        // SAFETY: g < groups and N <= x.n(), so every column lies within the views and the side; NEON is part of the
-        // aarch64 baseline.
+        // SAFETY: as above; NEON is part of the aarch64 baseline.
         unsafe {
             let mut sums = [vdupq_n_f32(0.0); N];
             let mut at = Column::new(self.x, 0, g, self.side);
