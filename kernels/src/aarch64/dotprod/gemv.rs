@@ -1,5 +1,6 @@
 //! The inner loop of GEMV with `sdot` for formats whose blocks are an f16 scale and the codes of 32 weights: eight rows at a
-//! time, two groups per turn. Scales are loaded well ahead of their use: four rows' are a chain of loads into one vector.
+//! time, two groups per turn. Scales are loaded a group ahead, each behind the row's codes: four rows' are a chain of loads into one
+//! vector.
 //!
 //! Written out, because a third of what the compiler makes of the general loop are steps of pointers and scales on their way
 //! through general registers. Here a scale is one `ld1` of a lane, the codes are one more load, and both move the row's
@@ -15,8 +16,9 @@
 //! | ld1 of four, ldr | 6 | 6 | what sums start from, activations and their scales |
 //! | add, subs, b.ne | 3 | 3 | |
 //!
-//! The loads of lanes take a vector pipe each, so by llvm-mca's model of a Neoverse N1 the loop is a little longer than one with
-//! scales in general registers (0.109 cycles per multiply-add for Q4_0 against 0.095) with a quarter fewer instructions.
+//! The loads of lanes take a vector pipe each, so by llvm-mca's model of a Neoverse N1 the loop for Q4_0 is a little longer than one
+//! with scales in general registers (0.106 cycles per multiply-add against 0.095) with a quarter fewer instructions; that for
+//! Q8_0, which has vector pipes to spare, is not (0.081 against 0.087).
 
 use crate::aarch64::neon::columns::Side;
 use crate::aarch64::neon::tile::{Codes, Codes32, TileFormat};
