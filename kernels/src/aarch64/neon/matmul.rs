@@ -7,7 +7,7 @@
 use super::columns::{Column, Side, columns, fill_side};
 use super::dot::Dot;
 use super::gemm::{add_mins, gemm, side_len, store};
-use super::tile::{Codes, MR, Rows, Tile, TileFormat};
+use super::tile::{Codes, Kept, MR, Rows, Tile, TileFormat};
 use crate::format::{GROUP, Mins};
 use crate::matrix::{MatMut, Matrix, QuantizedRows};
 use std::arch::aarch64::*;
@@ -108,7 +108,6 @@ unsafe fn each_tile<F: TileFormat, S: Sink<F>>(w: &Matrix<'_>, r0: usize, sink: 
         // SAFETY: rows point to block b of `blocks`; parts add up to the groups of a block.
         unsafe {
             let block = F::block(&rows, w.format());
-            let mut kept = [[vdupq_n_u8(0); 2]; MR];
             for g in (0..per_block).step_by(F::PARTS) {
                 // Spread over the block: a burst per block would fill the line buffers.
                 let lines = (MR * bytes * F::PARTS / per_block).div_ceil(64);
@@ -121,32 +120,12 @@ unsafe fn each_tile<F: TileFormat, S: Sink<F>>(w: &Matrix<'_>, r0: usize, sink: 
                     )*};
                 }
                 line!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
-                let mut later = None;
                 macro_rules! part {
                     ($($p:literal)*) => {$(
-                        if $p < F::PARTS {
-                            let done = if F::PAIRED {
-                                let part = const { $p / 4 * 4 + [0, 2, 1, 3][$p % 4] };
-                                let at = b * per_block + g + part;
-                                let tile = if S::TABLES {
-                                    F::load_by_tables(&rows, &block, &mut kept, g + part, part)
-                                } else {
-                                    F::load(&rows, &block, &mut kept, g + part, part)
-                                };
-                                let sums = sink.multiply(at, &tile);
-                                let last = sums.as_ref()[sums.as_ref().len() - 1];
-                                if part % 4 == 2 {
-                                    later = Some((tile, sums));
-                                    last
-                                } else {
-                                    let done = sink.add(at, &tile, &sums);
-                                    let done = later.take().map_or(done, |(tile, sums)| sink.add(at + 1, &tile, &sums));
-                                    // Four parts may leave their additions to the end, without running out of registers.
-                                    if F::PARTS == 4 { last } else { done }
-                                }
-                            } else {
-                                sink.tile(b * per_block + g + $p, F::load(&rows, &block, &mut kept, g + $p, $p))
-                            };
+                        if $p < F::PARTS && !F::PAIRED {
+                            let mut kept = nothing();
+                            let done =
+                                sink.tile(b * per_block + g + $p, F::load(&rows, &block, &mut kept, g + $p, $p));
                             if F::PARTS > 2 {
                                 after(done, &mut rows);
                             }
@@ -154,7 +133,27 @@ unsafe fn each_tile<F: TileFormat, S: Sink<F>>(w: &Matrix<'_>, r0: usize, sink: 
                     )*};
                 }
                 part!(0 1 2 3 4 5 6 7);
-                debug_assert!(later.is_none());
+                macro_rules! four {
+                    ($($p:literal)*) => {$(
+                        if $p < F::PARTS && F::PAIRED {
+                            let mut kept = nothing();
+                            let first = product::<F, S>(&rows, &block, &mut kept, b * per_block, g, $p, sink);
+                            let done = first.add::<F, S>(sink);
+                            // Four parts may leave their additions to the end, without running out of registers.
+                            after(if F::PARTS == 4 { first.last() } else { done }, &mut rows);
+                            let third = product::<F, S>(&rows, &block, &mut kept, b * per_block, g, $p + 2, sink);
+                            after(third.last(), &mut rows);
+                            let second = product::<F, S>(&rows, &block, &mut kept, b * per_block, g, $p + 1, sink);
+                            second.add::<F, S>(sink);
+                            let done = third.add::<F, S>(sink);
+                            after(if F::PARTS == 4 { second.last() } else { done }, &mut rows);
+                            let fourth = product::<F, S>(&rows, &block, &mut kept, b * per_block, g, $p + 3, sink);
+                            let done = fourth.add::<F, S>(sink);
+                            after(if F::PARTS == 4 { fourth.last() } else { done }, &mut rows);
+                        }
+                    )*};
+                }
+                four!(0 4);
             }
         }
         for row in &mut rows {
@@ -164,6 +163,60 @@ unsafe fn each_tile<F: TileFormat, S: Sink<F>>(w: &Matrix<'_>, r0: usize, sink: 
             unsafe { asm!("/* {0} */", inout(reg) * row, options(pure, readonly, nostack, preserves_flags)) };
         }
         ahead = ahead.wrapping_add(MR * bytes);
+    }
+}
+
+/// Before the first of two parts.
+#[inline(always)]
+fn nothing() -> Kept {
+    // SAFETY: NEON is part of the aarch64 baseline.
+    unsafe { [[vdupq_n_u8(0); 2]; MR] }
+}
+
+/// A tile that is multiplied, and not yet added.
+struct Product<Sums> {
+    g: usize,
+    tile: Tile,
+    sums: Sums,
+}
+
+/// The product of part `part` of the parts from group `g` of a block on, whose groups begin at `block_at`.
+///
+/// # Safety
+/// Those of [`TileFormat::load`] and [`Sink::multiply`].
+#[inline(always)]
+unsafe fn product<F: TileFormat, S: Sink<F>>(
+    rows: &Rows,
+    block: &F::Block,
+    kept: &mut Kept,
+    block_at: usize,
+    g: usize,
+    part: usize,
+    sink: &mut S,
+) -> Product<S::Sums> {
+    // SAFETY: the caller's.
+    unsafe {
+        let tile = if S::TABLES {
+            F::load_by_tables(rows, block, kept, g + part, part)
+        } else {
+            F::load(rows, block, kept, g + part, part)
+        };
+        let g = block_at + g + part;
+        Product { g, sums: sink.multiply(g, &tile), tile }
+    }
+}
+
+impl<Sums: AsRef<[float32x4_t]>> Product<Sums> {
+    /// Known only when all is multiplied.
+    #[inline(always)]
+    fn last(&self) -> float32x4_t {
+        self.sums.as_ref()[self.sums.as_ref().len() - 1]
+    }
+
+    #[inline(always)]
+    unsafe fn add<F: TileFormat, S: Sink<F, Sums = Sums>>(&self, sink: &mut S) -> float32x4_t {
+        // SAFETY: the caller's.
+        unsafe { sink.add(self.g, &self.tile, &self.sums) }
     }
 }
 
