@@ -151,21 +151,22 @@ pub(crate) unsafe fn sum(codes: Codes, tile: &Tile, x: &Column<'_>) -> float32x4
             let isum = vpaddq_s32(vpaddq_s32(row[0], row[1]), vpaddq_s32(row[2], row[3]));
             return to_float(codes, isum);
         }
-        let halves = each!(4, r => {
-            let start = copies(start);
-            each!(2, h => vdotq_s32(start[h], tile.codes[r][h], q[h]))
-        });
         if codes.fits(16) {
             // So do half sums and their parts, modulo 2^16 where what they start from is large.
             let row = each!(4, r => {
-                let half = each!(2, h => vreinterpretq_s16_s32(halves[r][h]));
+                let start = copies(start);
+                let half = each!(2, h => vreinterpretq_s16_s32(vdotq_s32(start[h], tile.codes[r][h], q[h])));
                 vuzp1q_s16(half[0], half[1])
             });
             let sums = vpaddq_s16(vpaddq_s16(row[0], row[1]), vpaddq_s16(row[2], row[3]));
             let low = vmull_s16(vget_low_s16(sums), vget_low_s16(tile.s));
             return vcvtq_f32_s32(vpaddq_s32(low, vmull_high_s16(sums, tile.s)));
         }
-        let row = each!(4, r => vpaddq_s32(halves[r][0], halves[r][1]));
+        let row = each!(4, r => {
+            let start = copies(start);
+            let half = each!(2, h => vdotq_s32(start[h], tile.codes[r][h], q[h]));
+            vpaddq_s32(half[0], half[1])
+        });
         // Both halves of row 0, both halves of row 1.
         let low = vmulq_s32(vpaddq_s32(row[0], row[1]), vmovl_s16(vget_low_s16(tile.s)));
         let high = vmulq_s32(vpaddq_s32(row[2], row[3]), vmovl_high_s16(tile.s));
