@@ -123,9 +123,8 @@ unsafe fn each_tile<F: TileFormat, S: Sink<F>>(w: &Matrix<'_>, r0: usize, sink: 
                 macro_rules! part {
                     ($($p:literal)*) => {$(
                         if $p < F::PARTS && !F::PAIRED {
-                            let mut kept = nothing();
-                            let done =
-                                sink.tile(b * per_block + g + $p, F::load(&rows, &block, &mut kept, g + $p, $p));
+                            let tile = F::load(&rows, &block, &mut nothing(), g + $p, $p);
+                            let done = sink.tile(b * per_block + g + $p, tile);
                             if F::PARTS > 2 {
                                 after(done, &mut rows);
                             }
@@ -337,7 +336,7 @@ unsafe fn gemv<D: Dot, F: TileFormat, const N: usize>(
 ) {
     // SAFETY: the caller's; NEON is part of the aarch64 baseline.
     unsafe {
-        let done = if N == 1 { D::gemv::<F>(w, x, y, side) } else { 0 };
+        let done = if N == 1 && F::CODES32.is_some() { D::gemv::<F>(w, x, y, side) } else { 0 };
         for r0 in (done..w.rows()).step_by(MR) {
             let zero = [vdupq_n_f32(0.0); N];
             let mut sink = Multiply::<'_, D, N> { dot: PhantomData, x, side, acc: zero, macc: zero };
