@@ -134,9 +134,10 @@ what to work on: only fewer vector operations are faster. Loads and integer oper
 | masks of the fifth bit from a table of 256 x 8 bytes | Q5_0 | 0.1571 | about 0.14 | not written: a quarter more instructions, and a Cortex-A76 decodes four a cycle |
 | high bits of two parts by one `and`, then `sli` and `sri`: 7 operations for 4 vectors, not 10 | Q6_K | 0.1800 | 0.1604 | kept; as intrinsics 0.1741: the compiler takes `sri` apart |
 | masks that it may not make anew | Q6_K | 0.1604 | 0.1585 | kept |
+| parts in pairs written out, so that nothing is spilled | Q6_K | 0.1585 | 0.1565 | kept |
 | each part's f32 step before the next part | Q6_K | 0.1585 | 0.1623 | no; for Q3_K, which runs out of registers, 0.2023 without it and 0.1954 with it |
 | third bits of two parts by `tbl`, half sums in i16, scales of four rows decoded together | Q3_K | 0.2296 | 0.2052 | kept; `tbl` is slow on a Cortex-A72, where bits are shifted one by one |
-| rows one after the other | Q3_K | 0.1954 | 0.2003 | no |
+| codes of rows one after the other | Q3_K | 0.1954 | 0.2003 | no; nor each row's sums before the next row's, 0.2003 too |
 """.splitlines()
 
 # --- the log ----------------------------------------------------------------------------------------------------------

@@ -153,11 +153,11 @@ pub(crate) unsafe fn sum(codes: Codes, tile: &Tile, x: &Column<'_>) -> float32x4
         }
         if codes.fits(16) {
             // So do half sums and their parts, modulo 2^16 where what they start from is large.
-            let row = each!(4, r => {
+            let halves = each!(4, r => {
                 let start = copies(start);
-                let half = each!(2, h => vreinterpretq_s16_s32(vdotq_s32(start[h], tile.codes[r][h], q[h])));
-                vuzp1q_s16(half[0], half[1])
+                each!(2, h => vreinterpretq_s16_s32(vdotq_s32(start[h], tile.codes[r][h], q[h])))
             });
+            let row = each!(4, r => vuzp1q_s16(halves[r][0], halves[r][1]));
             let sums = vpaddq_s16(vpaddq_s16(row[0], row[1]), vpaddq_s16(row[2], row[3]));
             let low = vmull_s16(vget_low_s16(sums), vget_low_s16(tile.s));
             return vcvtq_f32_s32(vpaddq_s32(low, vmull_high_s16(sums, tile.s)));

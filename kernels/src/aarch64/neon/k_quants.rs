@@ -273,7 +273,7 @@ impl TileFormat for Q3_K {
                     let top = bytes(rows, r, 16 * h);
                     let top = if part < 4 { vandq_u8(top, masks[0]) } else { vshrq_n_u8::<4>(top) };
                     let low = bytes(rows, r, 32 + 32 * (g / 4) + 16 * h);
-                    let low = if part % 4 == 0 { low } else { vshrq_n_u8::<2>(low) };
+                    let low = if part.is_multiple_of(4) { low } else { vshrq_n_u8::<2>(low) };
                     kept[r][h] = insert_masked(vqtbl1q_u8(vld1q_u8(BITS[part % 4].as_ptr()), top), low, masks[1]);
                     vandq_u8(kept[r][h], masks[2])
                 } else {
