@@ -123,15 +123,15 @@ def kernels_of(tier, fmt):
 TRIED = """
 ### What was tried on GEMV, neoverse-n1
 
-All of these loops but Q8_0's had both vector pipes busy in every cycle, so chains of dependences, rows in flight and the reorder buffer were not
+All of these loops but Q8_0's kept both vector pipes busy (97 to 100 %), so chains of dependences, rows in flight and the reorder buffer were not
 what to work on: only fewer vector operations are faster. Loads and integer operations have room.
 
 | what | format | cycles before | after | |
 |---|---|---|---|---|
 | scales loaded between the rows of the group before, in turns that overlap | Q8_0 | 0.0940 | 0.0807 | kept; between the rows, but without the overlap: 0.0901 |
-| the same | Q4_0 | 0.1086 | 0.1057 | kept; at its limit, as lanes of scales take a vector pipe, and general registers twice the instructions |
+| the same | Q4_0 | 0.1086 | 0.1057 | kept; at its limit: a lane of scales takes a vector pipe, and a general register twice the instructions |
 | `sri` on the mask for the high nibbles, not `ushr` and `sli` | Q5_0 | 0.1728 | 0.1571 | kept |
-| masks of the fifth bit from a table of 256 x 8 bytes | Q5_0 | 0.1571 | about 0.14 | not written: a quarter more instructions, and a Cortex-A76 decodes four a cycle |
+| masks of the fifth bit from a table of 256 x 8 bytes | Q5_0 | 0.1571 | 0.14 by its ports | not written: a quarter more instructions, and a Cortex-A76 decodes four a cycle |
 | high bits of two parts by one `and`, then `sli` and `sri`: 7 operations for 4 vectors, not 10 | Q6_K | 0.1800 | 0.1604 | kept; as intrinsics 0.1741: the compiler takes `sri` apart |
 | masks that it may not make anew | Q6_K | 0.1604 | 0.1585 | kept |
 | parts in pairs written out, so that nothing is spilled | Q6_K | 0.1585 | 0.1565 | kept |
