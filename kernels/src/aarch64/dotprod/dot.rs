@@ -152,7 +152,7 @@ pub(crate) unsafe fn sum(codes: Codes, tile: &Tile, x: &Column<'_>) -> float32x4
             return to_float(codes, isum);
         }
         if codes.fits(16) {
-            // So do half sums and their parts, modulo 2^16 where what they start from is large.
+            // Half sums fit an i16. Their parts are added modulo 2^16, so what those start from may be any number.
             let halves = each!(4, r => {
                 let start = copies(start);
                 each!(2, h => vreinterpretq_s16_s32(vdotq_s32(start[h], tile.codes[r][h], q[h])))

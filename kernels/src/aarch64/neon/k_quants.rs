@@ -215,7 +215,7 @@ impl TileFormat for Q3_K {
     const MAX: i32 = 7;
     const OFFSET: i32 = 4;
     type Signed = TinySub;
-    /// And masks.
+    /// And the masks of [`TileFormat::load_by_tables`].
     type Block = (SubScales, [uint8x16_t; 3]);
     #[inline(always)]
     unsafe fn block(rows: &Rows, _: Format) -> Self::Block {
@@ -252,7 +252,8 @@ impl TileFormat for Q3_K {
         });
         sub_scaled(codes, block.pairs[g], block.d)
     }
-    /// A nibble of bits 2 is looked up as two of them in bits 2 and 6 of a byte, where the low bits of both parts are inserted.
+    /// Of the four parts in a nibble of `hmask`, a table puts the bits of two at bits 2 and 6 of a byte; one `bit` puts the low bits
+    /// of both below them.
     #[inline(always)]
     unsafe fn load_by_tables(
         rows: &Rows,

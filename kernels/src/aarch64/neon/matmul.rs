@@ -95,6 +95,7 @@ trait Sink<F: TileFormat> {
 /// `r0 < w.rows()`; `w` has format `F`.
 #[inline(always)]
 unsafe fn each_tile<F: TileFormat, S: Sink<F>>(w: &Matrix<'_>, r0: usize, sink: &mut S) {
+    const { assert!(!F::PAIRED || F::PARTS.is_multiple_of(4)) }
     let per_block = F::LEN / GROUP;
     let blocks = w.cols() / F::LEN;
     let bytes = if F::BYTES == 0 { w.format().block_bytes() } else { F::BYTES };
