@@ -25,6 +25,7 @@ pub(crate) struct DotProd;
 impl Dot for DotProd {
     const PANEL_BYTES: usize = PANEL_BYTES;
     const PANEL_TILES: usize = PANEL_TILES;
+    const TABLES: bool = true;
     const GEMM_FROM: usize = 3;
     const COLUMNS: usize = 4;
     const TILES: usize = 2;
@@ -149,6 +150,17 @@ pub(crate) unsafe fn sum(codes: Codes, tile: &Tile, x: &Column<'_>) -> float32x4
             });
             let isum = vpaddq_s32(vpaddq_s32(row[0], row[1]), vpaddq_s32(row[2], row[3]));
             return to_float(codes, isum);
+        }
+        if codes.fits(16) {
+            // Half sums fit an i16. Their parts are added modulo 2^16, so what those start from may be any number.
+            let halves = each!(4, r => {
+                let start = copies(start);
+                each!(2, h => vreinterpretq_s16_s32(vdotq_s32(start[h], tile.codes[r][h], q[h])))
+            });
+            let row = each!(4, r => vuzp1q_s16(halves[r][0], halves[r][1]));
+            let sums = vpaddq_s16(vpaddq_s16(row[0], row[1]), vpaddq_s16(row[2], row[3]));
+            let low = vmull_s16(vget_low_s16(sums), vget_low_s16(tile.s));
+            return vcvtq_f32_s32(vpaddq_s32(low, vmull_high_s16(sums, tile.s)));
         }
         let row = each!(4, r => {
             let start = copies(start);

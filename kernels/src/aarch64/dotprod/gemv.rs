@@ -1,5 +1,6 @@
 //! The inner loop of GEMV with `sdot` for formats whose blocks are an f16 scale and the codes of 32 weights: eight rows at a
-//! time, two groups per turn. Scales are loaded well ahead of their use: four rows' are a chain of loads into one vector.
+//! time, two groups per turn. Scales are loaded a group ahead, each behind the row's codes: four rows' are a chain of loads into one
+//! vector.
 //!
 //! Written out, because a third of what the compiler makes of the general loop are steps of pointers and scales on their way
 //! through general registers. Here a scale is one `ld1` of a lane, the codes are one more load, and both move the row's
@@ -15,8 +16,9 @@
 //! | ld1 of four, ldr | 6 | 6 | what sums start from, activations and their scales |
 //! | add, subs, b.ne | 3 | 3 | |
 //!
-//! The loads of lanes take a vector pipe each, so by llvm-mca's model of a Neoverse N1 the loop is a little longer than one with
-//! scales in general registers (0.109 cycles per multiply-add for Q4_0 against 0.095) with a quarter fewer instructions.
+//! The loads of lanes take a vector pipe each, so by llvm-mca's model of a Neoverse N1 the loop for Q4_0 is a little longer than one
+//! with scales in general registers (0.106 cycles per multiply-add against 0.095) with a quarter fewer instructions; that for
+//! Q8_0, which has vector pipes to spare, is not (0.081 against 0.087).
 
 use crate::aarch64::neon::columns::Side;
 use crate::aarch64::neon::tile::{Codes, Codes32, TileFormat};
@@ -61,45 +63,42 @@ macro_rules! row {
     };
 }
 
-/// The scales of four rows to `$d`, as f16.
-macro_rules! scales {
-    ($d:literal, $p0:literal $p1:literal $p2:literal $p3:literal) => {
-        concat!(
-            "ldr h",
-            $d,
-            ", [{",
-            $p0,
-            "}], #2\n",
-            "ld1 {{v",
-            $d,
-            ".h}}[1], [{",
-            $p1,
-            "}], #2\n",
-            "ld1 {{v",
-            $d,
-            ".h}}[2], [{",
-            $p2,
-            "}], #2\n",
-            "ld1 {{v",
-            $d,
-            ".h}}[3], [{",
-            $p3,
-            "}], #2\n",
-        )
+/// The scale of the row at `$p` to lane `$lane` of `$d`, as f16; nothing for a `$d` of `none`.
+macro_rules! scale {
+    (none, $lane:literal, $p:literal) => {
+        ""
+    };
+    ($d:literal, 0, $p:literal) => {
+        concat!("ldr h", $d, ", [{", $p, "}], #2\n")
+    };
+    ($d:literal, $lane:literal, $p:literal) => {
+        concat!("ld1 {{v", $d, ".h}}[", $lane, "], [{", $p, "}], #2\n")
     };
 }
 
-/// Four rows times a group, their scales being in `$d` and that of the activations in lane `$dx`.
+/// The scales of four rows to `$d`.
+macro_rules! scales {
+    ($d:literal, $p0:literal $p1:literal $p2:literal $p3:literal) => {
+        concat!(scale!($d, 0, $p0), scale!($d, 1, $p1), scale!($d, 2, $p2), scale!($d, 3, $p3))
+    };
+}
+
+/// Four rows times a group, their scales being in `$d` and that of the activations in lane `$dx`. The rows' next scales, which
+/// follow their codes, go to `$next`.
 macro_rules! rows {
-    ($codes:ident, $d:literal, $p0:literal $p1:literal $p2:literal $p3:literal, $low:literal $high:literal, $dx:literal, $start:literal, $acc:literal) => {
+    ($codes:ident, $d:literal, $p0:literal $p1:literal $p2:literal $p3:literal, $low:literal $high:literal, $dx:literal, $start:literal, $acc:literal, $next:tt) => {
         concat!(
             "ld1 {{v20.4s-v23.4s}}, ",
             $start,
             "\n",
             row!($codes, $p0, "20", $low, $high),
+            scale!($next, 0, $p0),
             row!($codes, $p1, "21", $low, $high),
+            scale!($next, 1, $p1),
             row!($codes, $p2, "22", $low, $high),
+            scale!($next, 2, $p2),
             row!($codes, $p3, "23", $low, $high),
+            scale!($next, 3, $p3),
             "fcvtl v",
             $d,
             ".4s, v",
@@ -135,14 +134,34 @@ macro_rules! scales_b {
 }
 /// Of the first four rows, the rest.
 macro_rules! rows_a {
-    ($codes:ident, $d:literal, $x:literal $x1:literal, $dx:literal) => {
-        rows!($codes, $d, "r0" "r1" "r2" "r3", $x $x1, $dx, "[{start}]", "30")
+    ($codes:ident, $d:literal, $x:literal $x1:literal, $dx:literal, $next:tt) => {
+        rows!($codes, $d, "r0" "r1" "r2" "r3", $x $x1, $dx, "[{start}]", "30", $next)
     };
 }
 /// Of the last four rows, the rest.
 macro_rules! rows_b {
-    ($codes:ident, $d:literal, $x:literal $x1:literal, $dx:literal) => {
-        rows!($codes, $d, "r4" "r5" "r6" "r7", $x $x1, $dx, "[{start}], {side}", "31")
+    ($codes:ident, $d:literal, $x:literal $x1:literal, $dx:literal, $next:tt) => {
+        rows!($codes, $d, "r4" "r5" "r6" "r7", $x $x1, $dx, "[{start}], {side}", "31", $next)
+    };
+}
+
+/// All rows times two groups. The first group's scales have been loaded to v5 and v16; those that follow the second group go to
+/// `$next_a` and `$next_b`.
+macro_rules! turn {
+    ($codes:ident, [$($first:literal)*] [$($second:literal)*] [$($third:literal)*] [$($fourth:literal)*], $next_a:tt $next_b:tt) => {
+        concat!(
+            "ld1 {{v0.16b-v3.16b}}, [{q}], #64\n",
+            "ldr d4, [{d}], #8\n",
+            lines!($($first)*),
+            rows_a!($codes, "5", "0" "1", "0", "17"),
+            lines!($($second)*),
+            rows_b!($codes, "16", "0" "1", "0", "18"),
+            lines!($($third)*),
+            rows_a!($codes, "17", "2" "3", "1", $next_a),
+            lines!($($fourth)*),
+            "add {ahead}, {ahead}, #{step}\n",
+            rows_b!($codes, "18", "2" "3", "1", $next_b),
+        )
     };
 }
 
@@ -198,38 +217,35 @@ pub(crate) unsafe fn gemv<F: TileFormat>(
         };
     }
     macro_rules! run_all {
-        ($codes:ident, $lines:tt) => {{
+        ($codes:ident, $($lines:tt)*) => {{
             if groups >= 2 {
                 run!(
-                    [n = inout(reg) groups / 2 => _, ahead = inout(reg) ahead => _, step = const 2 * ROWS * F::BYTES,]
-                    "2:",
-                    "ld1 {{v0.16b-v3.16b}}, [{q}], #64",
-                    "ldr d4, [{d}], #8",
-                    lines!$lines,
-                    "add {ahead}, {ahead}, #{step}",
+                    [n = inout(reg) groups / 2 - 1 => _, ahead = inout(reg) ahead => _, step = const 2 * ROWS * F::BYTES,]
                     scales_a!("5"), scales_b!("16"),
-                    rows_a!($codes, "5", "0" "1", "0"), scales_a!("17"),
-                    rows_b!($codes, "16", "0" "1", "0"), scales_b!("18"),
-                    rows_a!($codes, "17", "2" "3", "1"),
-                    rows_b!($codes, "18", "2" "3", "1"),
+                    "cbz {n}, 3f",
+                    "2:",
+                    turn!($codes, $($lines)*, "5" "16"),
                     "subs {n}, {n}, #1",
-                    "b.ne 2b"
+                    "b.ne 2b",
+                    // Nothing follows the last group, so nothing is loaded after it.
+                    "3:",
+                    turn!($codes, $($lines)*, none none)
                 );
             }
             if !groups.is_multiple_of(2) {
                 run!([]
                     "ldp q0, q1, [{q}], #32", "ldr s4, [{d}], #4",
                     scales_a!("5"), scales_b!("16"),
-                    rows_a!($codes, "5", "0" "1", "0"),
-                    rows_b!($codes, "16", "0" "1", "0")
+                    rows_a!($codes, "5", "0" "1", "0", none),
+                    rows_b!($codes, "16", "0" "1", "0", none)
                 );
             }
         }};
     }
     match F::CODES32 {
-        Some(Codes32::Bytes) => run_all!(bytes, (0 64 128 192 256 320 384 448 512)),
-        Some(Codes32::Nibbles) => run_all!(nibbles, (0 64 128 192 256)),
-        Some(Codes32::Codebook) => run_all!(codebook, (0 64 128 192 256)),
+        Some(Codes32::Bytes) => run_all!(bytes, [0 64 128] [192 256] [320 384] [448 512]),
+        Some(Codes32::Nibbles) => run_all!(nibbles, [0 64] [128] [192] [256]),
+        Some(Codes32::Codebook) => run_all!(codebook, [0 64] [128] [192] [256]),
         None => {}
     }
     acc

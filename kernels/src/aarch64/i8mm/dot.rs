@@ -31,6 +31,7 @@ pub(crate) struct I8mm;
 impl Dot for I8mm {
     const PANEL_BYTES: usize = PANEL_BYTES;
     const PANEL_TILES: usize = PANEL_TILES;
+    const TABLES: bool = true;
     const GEMM_FROM: usize = 3;
     const COLUMNS: usize = 4;
     const TILES: usize = 2;

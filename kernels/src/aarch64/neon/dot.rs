@@ -30,6 +30,8 @@ pub(crate) trait Dot {
     const PANEL_BYTES: usize;
     /// More rows of tiles than this per panel save too little.
     const PANEL_TILES: usize;
+    /// Whether CPUs of this tier look up bytes in a table as fast as they do anything else.
+    const TABLES: bool;
     /// From this many columns on, unpacking once pays.
     const GEMM_FROM: usize;
     /// Columns per pass over the panel: at most 8.
@@ -94,6 +96,7 @@ impl Dot for Neon {
     /// Half of a Cortex-A72's second-level cache is for the panels of its four cores.
     const PANEL_BYTES: usize = 128 << 10;
     const PANEL_TILES: usize = 8;
+    const TABLES: bool = false;
     /// By counted instructions, it costs as much as it saves at 4 columns.
     const GEMM_FROM: usize = 3;
     const COLUMNS: usize = 8;

@@ -2,8 +2,8 @@
 
 #![allow(non_camel_case_types, reason = "the names are the field's own")]
 
-use super::load::{bytes, each, f16, field, words};
-use super::tile::{Byte, Codes32, MR, Rows, Short, Tile, TileFormat};
+use super::load::{bytes, each, f16, field, nibbles_above, nibbles_below, words};
+use super::tile::{Byte, Codes32, Kept, MR, Rows, Short, Tile, TileFormat};
 use crate::Format;
 use crate::format::{Mins, iq4_nl, mxfp4};
 use std::arch::aarch64::*;
@@ -54,7 +54,7 @@ macro_rules! blocks32 {
             #[inline(always)]
             unsafe fn block(_: &Rows, _: Format) {}
             #[inline(always)]
-            unsafe fn load($rows: &Rows, (): &(), _: usize, _: usize) -> Tile {
+            unsafe fn load($rows: &Rows, (): &(), _: &mut Kept, _: usize, _: usize) -> Tile {
                 // SAFETY: the caller's block; NEON is part of the aarch64 baseline.
                 unsafe { $tile }
             }
@@ -83,7 +83,7 @@ blocks32! {
 
 /// 16 nibbles of 5-bit codes, less 16 where the fifth bit is clear: `q - 16` in signed bytes.
 ///
-/// `sli` keeps the low nibble and puts four copies of the mask's bit above it.
+/// `sli` keeps the low nibble and puts four copies of the mask's bit above it; `sri` keeps those and puts the high nibble below.
 #[inline(always)]
 unsafe fn five_bits(rows: &Rows, qh: usize, qs: usize) -> [[uint8x16_t; 2]; MR] {
     const BYTE: [[u8; 16]; 2] =
@@ -97,7 +97,7 @@ unsafe fn five_bits(rows: &Rows, qh: usize, qs: usize) -> [[uint8x16_t; 2]; MR] 
             let qs = bytes(rows, r, qs);
             let bit = vld1q_u8(BIT.as_ptr());
             let mask = each!(2, h => vtstq_u8(vqtbl1q_u8(clear, vld1q_u8(BYTE[h].as_ptr())), bit));
-            [vsliq_n_u8::<4>(qs, mask[0]), vsliq_n_u8::<4>(vshrq_n_u8::<4>(qs), mask[1])]
+            [nibbles_above(qs, mask[0]), nibbles_below(mask[1], qs)]
         }
     })
 }
@@ -186,7 +186,7 @@ impl TileFormat for IQ4_XS {
         }
     }
     #[inline(always)]
-    unsafe fn load(rows: &Rows, d: &[float32x4_t; 8], g: usize, _: usize) -> Tile {
+    unsafe fn load(rows: &Rows, d: &[float32x4_t; 8], _: &mut Kept, g: usize, _: usize) -> Tile {
         // SAFETY: the block's 136 bytes, g < 8.
         unsafe { tile(codebook(&iq4_nl::CODEBOOK, rows, 8 + 16 * g), d[g], no_mins()) }
     }

@@ -6,7 +6,7 @@
 use super::formats::{no_mins, tile};
 use super::k_quants::{SubScales, sub_scaled};
 use super::load::{bytes, each, f16, f16_lanes, float, transpose_pairs, words};
-use super::tile::{Byte, ByteSub, MR, Rows, Short, SixSub, Tile, TileFormat};
+use super::tile::{Byte, ByteSub, Kept, MR, Rows, Short, SixSub, Tile, TileFormat};
 use crate::Format;
 use crate::format::grids;
 use std::arch::aarch64::*;
@@ -160,7 +160,7 @@ impl TileFormat for IQ2_XXS {
         unsafe { scaled(rows, 0.125) }
     }
     #[inline(always)]
-    unsafe fn load(rows: &Rows, d: &float32x4_t, g: usize, _: usize) -> Tile {
+    unsafe fn load(rows: &Rows, d: &float32x4_t, _: &mut Kept, g: usize, _: usize) -> Tile {
         // SAFETY: as above, g < 8.
         unsafe {
             let (signs, d) = signs_and_scale(words(rows, 6 + 8 * g), *d);
@@ -188,7 +188,7 @@ impl TileFormat for IQ2_XS {
         unsafe { nibble_scales(rows, 66) }
     }
     #[inline(always)]
-    unsafe fn load(rows: &Rows, block: &SubScales, g: usize, _: usize) -> Tile {
+    unsafe fn load(rows: &Rows, block: &SubScales, _: &mut Kept, g: usize, _: usize) -> Tile {
         // SAFETY: as above, g < 8; NEON is part of the aarch64 baseline.
         unsafe {
             let qs = each!(4, r => vld1_u8(rows[r].add(2 + 8 * g)));
@@ -220,7 +220,7 @@ impl TileFormat for IQ2_S {
         unsafe { nibble_scales(rows, 74) }
     }
     #[inline(always)]
-    unsafe fn load(rows: &Rows, block: &SubScales, g: usize, _: usize) -> Tile {
+    unsafe fn load(rows: &Rows, block: &SubScales, _: &mut Kept, g: usize, _: usize) -> Tile {
         // SAFETY: as above, g < 8; NEON is part of the aarch64 baseline.
         unsafe {
             let codes = each!(4, r => {
@@ -248,7 +248,7 @@ impl TileFormat for IQ3_XXS {
         unsafe { scaled(rows, 0.25) }
     }
     #[inline(always)]
-    unsafe fn load(rows: &Rows, d: &float32x4_t, g: usize, _: usize) -> Tile {
+    unsafe fn load(rows: &Rows, d: &float32x4_t, _: &mut Kept, g: usize, _: usize) -> Tile {
         // SAFETY: as above, g < 8.
         unsafe {
             let (signs, d) = signs_and_scale(words(rows, 66 + 4 * g), *d);
@@ -281,7 +281,7 @@ impl TileFormat for IQ3_S {
         }
     }
     #[inline(always)]
-    unsafe fn load(rows: &Rows, d: &[float32x4_t; 8], g: usize, _: usize) -> Tile {
+    unsafe fn load(rows: &Rows, d: &[float32x4_t; 8], _: &mut Kept, g: usize, _: usize) -> Tile {
         const BIT: [u16; 8] = [1, 2, 4, 8, 16, 32, 64, 128];
         macro_rules! lanes {
             ($v:ident, $($i:literal)*) => { [$(usize::from(vgetq_lane_u16::<$i>($v)) & 0x1ff),*] };
@@ -334,7 +334,7 @@ impl TileFormat for IQ1_S {
         }
     }
     #[inline(always)]
-    unsafe fn load(rows: &Rows, d: &[float32x4_t; 8], g: usize, _: usize) -> Tile {
+    unsafe fn load(rows: &Rows, d: &[float32x4_t; 8], _: &mut Kept, g: usize, _: usize) -> Tile {
         // SAFETY: as above, g < 8.
         unsafe {
             let codes = each!(4, r => {
@@ -387,7 +387,7 @@ impl TileFormat for IQ1_M {
         }
     }
     #[inline(always)]
-    unsafe fn load(rows: &Rows, block: &SubScales, g: usize, _: usize) -> Tile {
+    unsafe fn load(rows: &Rows, block: &SubScales, _: &mut Kept, g: usize, _: usize) -> Tile {
         // SAFETY: as above, g < 8.
         unsafe {
             let codes = each!(4, r => {

@@ -3,8 +3,11 @@
 #![allow(non_camel_case_types, reason = "the names are the field's own")]
 
 use super::formats::{no_mins, tile};
-use super::load::{bytes, each, f16, field, float, insert, transpose_pairs, transpose_words, widen_f16};
-use super::tile::{MR, Rows, Short, SixSub, Tile, TileFormat, TinySub};
+use super::load::{
+    bytes, each, f16, field, float, insert, insert_masked, kept_byte, nibbles_above, nibbles_below,
+    transpose_pairs, transpose_words, widen_f16,
+};
+use super::tile::{Kept, MR, Rows, Short, SixSub, Tile, TileFormat, TinySub};
 use crate::Format;
 use crate::format::Mins;
 use std::arch::aarch64::*;
@@ -61,7 +64,7 @@ impl TileFormat for Q4_K {
         unsafe { scales_mins(rows) }
     }
     #[inline(always)]
-    unsafe fn load(rows: &Rows, block: &ScalesMins, g: usize, part: usize) -> Tile {
+    unsafe fn load(rows: &Rows, block: &ScalesMins, _: &mut Kept, g: usize, part: usize) -> Tile {
         let codes = each!(4, r => {
             // SAFETY: bytes 16.. of the block hold 32 bytes per pair of groups.
             each!(2, h => field(unsafe { bytes(rows, r, 16 + 32 * (g / 2) + 16 * h) }, 4 * part, 15))
@@ -86,7 +89,7 @@ impl TileFormat for Q5_K {
         unsafe { scales_mins(rows) }
     }
     #[inline(always)]
-    unsafe fn load(rows: &Rows, block: &ScalesMins, g: usize, part: usize) -> Tile {
+    unsafe fn load(rows: &Rows, block: &ScalesMins, _: &mut Kept, g: usize, part: usize) -> Tile {
         let codes = each!(4, r => {
             // SAFETY: the block has 32 bytes at 16, and 32 bytes per pair of groups from 48.
             each!(2, h => unsafe {
@@ -121,36 +124,45 @@ impl TileFormat for Q6_K {
     const LEN: usize = 256;
     const BYTES: usize = Format::Q6_K.block_bytes();
     const PARTS: usize = 4;
+    const PAIRED: bool = true;
     const MAX: i32 = 63;
     const OFFSET: i32 = 32;
     type Signed = SixSub;
-    type Block = SubScales;
+    /// And the mask of what two parts keep.
+    type Block = (SubScales, uint8x16_t);
     #[inline(always)]
-    unsafe fn block(rows: &Rows, _: Format) -> SubScales {
+    unsafe fn block(rows: &Rows, _: Format) -> Self::Block {
         // SAFETY: 16 bytes at 192 and 2 at 208.
         unsafe {
             let pairs = transpose_pairs(each!(4, r => bytes(rows, r, 192)));
-            SubScales { pairs, d: f16(rows, 208), dmin: no_mins() }
+            (SubScales { pairs, d: f16(rows, 208), dmin: no_mins() }, kept_byte::<0x33>())
         }
     }
+    /// One `and` leaves the high pairs of two parts, each at bit 0 of a nibble; `sli` and `sri` put the low nibbles beside them.
     #[inline(always)]
-    unsafe fn load(rows: &Rows, block: &SubScales, g: usize, part: usize) -> Tile {
+    unsafe fn load(
+        rows: &Rows,
+        (scales, mask): &Self::Block,
+        kept: &mut Kept,
+        g: usize,
+        part: usize,
+    ) -> Tile {
         let codes = each!(4, r => {
-            each!(2, h => {
-                // SAFETY: each half of 128 weights has 64 bytes of low nibbles and 32 of high pairs.
-                let (low, high) = unsafe {
-                    let low = bytes(rows, r, 64 * (g / 4) + 32 * (part % 2) + 16 * h);
-                    (low, bytes(rows, r, 128 + 32 * (g / 4) + 16 * h))
-                };
-                if part == 0 {
-                    // SAFETY: NEON is part of the aarch64 baseline.
-                    unsafe { vandq_u8(vsliq_n_u8::<4>(low, high), vdupq_n_u8(0x3f)) }
+            // SAFETY: each half of 128 weights has 64 bytes of low nibbles and 32 of high pairs; NEON is part of the
+            // aarch64 baseline.
+            each!(2, h => unsafe {
+                let low = bytes(rows, r, 64 * (g / 4) + 32 * (part % 2) + 16 * h);
+                if part < 2 {
+                    let high = bytes(rows, r, 128 + 32 * (g / 4) + 16 * h);
+                    let high = if part == 0 { high } else { vshrq_n_u8::<2>(high) };
+                    kept[r][h] = vandq_u8(high, *mask);
+                    nibbles_above(low, kept[r][h])
                 } else {
-                    insert(field(low, 4 * (part / 2), 15), high, 4 - 2 * part as i32, 0x30)
+                    nibbles_below(kept[r][h], low)
                 }
             })
         });
-        sub_scaled(codes, block.pairs[g], block.d)
+        sub_scaled(codes, scales.pairs[g], scales.d)
     }
 }
 
@@ -174,7 +186,7 @@ impl TileFormat for Q2_K {
         }
     }
     #[inline(always)]
-    unsafe fn load(rows: &Rows, block: &SubScales, g: usize, part: usize) -> Tile {
+    unsafe fn load(rows: &Rows, block: &SubScales, _: &mut Kept, g: usize, part: usize) -> Tile {
         let codes = each!(4, r => {
             // SAFETY: each half of 128 weights has 32 bytes.
             each!(2, h => field(unsafe { bytes(rows, r, 16 + 32 * (g / 4) + 16 * h) }, 2 * part, 3))
@@ -199,35 +211,75 @@ impl TileFormat for Q3_K {
     const LEN: usize = 256;
     const BYTES: usize = Format::Q3_K.block_bytes();
     const PARTS: usize = 8;
+    const PAIRED: bool = true;
     const MAX: i32 = 7;
     const OFFSET: i32 = 4;
     type Signed = TinySub;
-    type Block = SubScales;
+    /// And the masks of [`TileFormat::load_by_tables`].
+    type Block = (SubScales, [uint8x16_t; 3]);
     #[inline(always)]
-    unsafe fn block(rows: &Rows, _: Format) -> SubScales {
-        let scales = each!(4, r => {
-            const SHIFT: [i8; 16] = [0, 0, 0, 0, -2, -2, -2, -2, -4, -4, -4, -4, -6, -6, -6, -6];
-            // SAFETY: 12 bytes at 96; a constant of 16 bytes; NEON is part of the aarch64 baseline.
-            unsafe {
-                let low = vld1_u8(rows[r].add(96));
-                let low = vcombine_u8(vand_u8(low, vdup_n_u8(15)), vshr_n_u8::<4>(low));
-                let high = vdupq_n_u32(rows[r].add(104).cast::<u32>().read_unaligned());
-                let high = vshlq_u8(vreinterpretq_u8_u32(high), vld1q_s8(SHIFT.as_ptr()));
-                let high = vshlq_n_u8::<4>(vandq_u8(high, vdupq_n_u8(3)));
-                vsubq_u8(vorrq_u8(low, high), vdupq_n_u8(32))
-            }
-        });
-        // SAFETY: 2 bytes at 108.
-        let d = unsafe { f16(rows, 108) };
-        SubScales { pairs: transpose_pairs(scales), d, dmin: no_mins() }
+    unsafe fn block(rows: &Rows, _: Format) -> Self::Block {
+        // SAFETY: the last 16 bytes of the block, of which the first 2 are codes; NEON is part of the aarch64 baseline.
+        unsafe {
+            let [_, a, b, c, d, e, f, scale] = transpose_pairs(each!(4, r => bytes(rows, r, 94)));
+            // Bytes 0..4 of every row, 4..8 and 8..12, in pairs.
+            let [a, b, c] = [vcombine_u8(a, b), vcombine_u8(c, d), vcombine_u8(e, f)];
+            let shifted = vshrq_n_u8::<2>(c);
+            let six = |v| vandq_u8(v, vdupq_n_u8(0x3f));
+            let scales = [
+                six(nibbles_above(a, c)),
+                six(nibbles_above(b, shifted)),
+                insert(vshrq_n_u8::<4>(a), c, 0, 0x30),
+                nibbles_below(shifted, b),
+            ];
+            let scales = each!(4, i => vsubq_u8(scales[i], vdupq_n_u8(32)));
+            let pairs = each!(8, g => {
+                let pair = scales[g / 2];
+                if g.is_multiple_of(2) { vget_low_u8(pair) } else { vget_high_u8(pair) }
+            });
+            let scales = SubScales { pairs, d: widen_f16(vreinterpret_u16_u8(scale)), dmin: no_mins() };
+            (scales, [kept_byte::<15>(), kept_byte::<0x33>(), kept_byte::<7>()])
+        }
     }
     #[inline(always)]
-    unsafe fn load(rows: &Rows, block: &SubScales, g: usize, part: usize) -> Tile {
+    unsafe fn load(rows: &Rows, (block, _): &Self::Block, _: &mut Kept, g: usize, part: usize) -> Tile {
         let codes = each!(4, r => {
             // SAFETY: each half of 128 weights has 32 bytes from 32; bits 2 of all 256 are in the first 32.
             each!(2, h => unsafe {
                 let low = field(bytes(rows, r, 32 + 32 * (g / 4) + 16 * h), 2 * (part % 4), 3);
                 insert(low, bytes(rows, r, 16 * h), 2 - part as i32, 1 << 2)
+            })
+        });
+        sub_scaled(codes, block.pairs[g], block.d)
+    }
+    /// Of the four parts in a nibble of `hmask`, a table puts the bits of two at bits 2 and 6 of a byte; one `bit` puts the low bits
+    /// of both below them.
+    #[inline(always)]
+    unsafe fn load_by_tables(
+        rows: &Rows,
+        (block, masks): &Self::Block,
+        kept: &mut Kept,
+        g: usize,
+        part: usize,
+    ) -> Tile {
+        /// Bits 0 and 2 of the index, bits 1 and 3.
+        const BITS: [[u8; 16]; 2] = [
+            [0, 4, 0, 4, 64, 68, 64, 68, 0, 4, 0, 4, 64, 68, 64, 68],
+            [0, 0, 4, 4, 0, 0, 4, 4, 64, 64, 68, 68, 64, 64, 68, 68],
+        ];
+        let codes = each!(4, r => {
+            // SAFETY: as above; constants of 16 bytes; NEON is part of the aarch64 baseline.
+            each!(2, h => unsafe {
+                if part % 4 < 2 {
+                    let top = bytes(rows, r, 16 * h);
+                    let top = if part < 4 { vandq_u8(top, masks[0]) } else { vshrq_n_u8::<4>(top) };
+                    let low = bytes(rows, r, 32 + 32 * (g / 4) + 16 * h);
+                    let low = if part.is_multiple_of(4) { low } else { vshrq_n_u8::<2>(low) };
+                    kept[r][h] = insert_masked(vqtbl1q_u8(vld1q_u8(BITS[part % 4].as_ptr()), top), low, masks[1]);
+                    vandq_u8(kept[r][h], masks[2])
+                } else {
+                    field(kept[r][h], 4, 15)
+                }
             })
         });
         sub_scaled(codes, block.pairs[g], block.d)

@@ -112,7 +112,7 @@ pub(super) fn field(v: uint8x16_t, shift: usize, mask: u8) -> uint8x16_t {
 ///
 /// `bit` does in one instruction what the compiler would rewrite as two, knowing those bits of `v` to be clear.
 #[inline(always)]
-pub(super) fn insert(mut v: uint8x16_t, bits: uint8x16_t, left: i32, mask: u8) -> uint8x16_t {
+pub(super) fn insert(v: uint8x16_t, bits: uint8x16_t, left: i32, mask: u8) -> uint8x16_t {
     // SAFETY: NEON is part of the aarch64 baseline; `bit` has no effect but its result.
     unsafe {
         let bits = match left {
@@ -127,10 +127,56 @@ pub(super) fn insert(mut v: uint8x16_t, bits: uint8x16_t, left: i32, mask: u8) -
             -5 => vshrq_n_u8::<5>(bits),
             _ => bits,
         };
+        insert_masked(v, bits, vdupq_n_u8(mask))
+    }
+}
+
+/// `v` with the bits of `mask` taken from `bits`.
+#[inline(always)]
+pub(super) fn insert_masked(mut v: uint8x16_t, bits: uint8x16_t, mask: uint8x16_t) -> uint8x16_t {
+    // SAFETY: NEON is part of the aarch64 baseline; `bit` has no effect but its result.
+    unsafe {
         std::arch::asm!("bit {v:v}.16b, {b:v}.16b, {m:v}.16b", v = inout(vreg) v, b = in(vreg) bits,
-            m = in(vreg) vdupq_n_u8(mask), options(pure, nomem, nostack, preserves_flags));
+            m = in(vreg) mask, options(pure, nomem, nostack, preserves_flags));
     }
     v
+}
+
+/// `BYTE` in every byte, by an instruction that the compiler does not know: what it does know it makes anew, which takes a
+/// vector pipe, where it would have to load it.
+#[inline(always)]
+pub(super) fn kept_byte<const BYTE: u8>() -> uint8x16_t {
+    let out;
+    // SAFETY: NEON is part of the aarch64 baseline; `movi` has no effect but its result.
+    unsafe {
+        std::arch::asm!("movi {o:v}.16b, {b}", o = out(vreg) out, b = const BYTE,
+            options(pure, nomem, nostack, preserves_flags));
+    }
+    out
+}
+
+/// The low nibbles of `high` above the low nibbles of `low`.
+///
+/// Assembler for the same reason as in [`insert`], here and below.
+#[inline(always)]
+pub(super) fn nibbles_above(mut low: uint8x16_t, high: uint8x16_t) -> uint8x16_t {
+    // SAFETY: NEON is part of the aarch64 baseline; `sli` has no effect but its result.
+    unsafe {
+        std::arch::asm!("sli {l:v}.16b, {h:v}.16b, #4", l = inout(vreg) low, h = in(vreg) high,
+            options(pure, nomem, nostack, preserves_flags));
+    }
+    low
+}
+
+/// The high nibbles of `low` below the high nibbles of `high`.
+#[inline(always)]
+pub(super) fn nibbles_below(mut high: uint8x16_t, low: uint8x16_t) -> uint8x16_t {
+    // SAFETY: NEON is part of the aarch64 baseline; `sri` has no effect but its result.
+    unsafe {
+        std::arch::asm!("sri {h:v}.16b, {l:v}.16b, #4", h = inout(vreg) high, l = in(vreg) low,
+            options(pure, nomem, nostack, preserves_flags));
+    }
+    high
 }
 
 /// 16 bytes per row, seen as 4 words, transposed: lanes are rows.

@@ -7,7 +7,7 @@
 use super::columns::{Column, Side, columns, fill_side};
 use super::dot::Dot;
 use super::gemm::{add_mins, gemm, side_len, store};
-use super::tile::{Codes, MR, Rows, Tile, TileFormat};
+use super::tile::{Codes, Kept, MR, Rows, Tile, TileFormat};
 use crate::format::{GROUP, Mins};
 use crate::matrix::{MatMut, Matrix, QuantizedRows};
 use std::arch::aarch64::*;
@@ -76,8 +76,17 @@ pub(crate) unsafe fn matmul<D: Dot, F: TileFormat>(
 
 /// What happens to the tiles of one row of tiles.
 trait Sink<F: TileFormat> {
-    /// Takes tile `g` and returns something that is known only when it is done with.
+    /// Whether [`TileFormat::load_by_tables`] is the faster one.
+    const TABLES: bool;
+    /// Takes tile `g`, in ascending order, and returns something that is known only when it is done with.
     unsafe fn tile(&mut self, g: usize, tile: Tile) -> float32x4_t;
+
+    /// Of a tile, what [`Sink::add`] adds.
+    type Sums: AsRef<[float32x4_t]>;
+    /// The first half of [`Sink::tile`], in any order.
+    unsafe fn multiply(&mut self, g: usize, tile: &Tile) -> Self::Sums;
+    /// The second half, in ascending order, which returns what [`Sink::tile`] does.
+    unsafe fn add(&mut self, g: usize, tile: &Tile, sums: &Self::Sums) -> float32x4_t;
 }
 
 /// The 4 rows from `r0` on, tile after tile.
@@ -86,6 +95,7 @@ trait Sink<F: TileFormat> {
 /// `r0 < w.rows()`; `w` has format `F`.
 #[inline(always)]
 unsafe fn each_tile<F: TileFormat, S: Sink<F>>(w: &Matrix<'_>, r0: usize, sink: &mut S) {
+    const { assert!(!F::PAIRED || F::PARTS.is_multiple_of(4)) }
     let per_block = F::LEN / GROUP;
     let blocks = w.cols() / F::LEN;
     let bytes = if F::BYTES == 0 { w.format().block_bytes() } else { F::BYTES };
@@ -113,8 +123,9 @@ unsafe fn each_tile<F: TileFormat, S: Sink<F>>(w: &Matrix<'_>, r0: usize, sink: 
                 line!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
                 macro_rules! part {
                     ($($p:literal)*) => {$(
-                        if $p < F::PARTS {
-                            let done = sink.tile(b * per_block + g + $p, F::load(&rows, &block, g + $p, $p));
+                        if $p < F::PARTS && !F::PAIRED {
+                            let tile = F::load(&rows, &block, &mut nothing(), g + $p, $p);
+                            let done = sink.tile(b * per_block + g + $p, tile);
                             if F::PARTS > 2 {
                                 after(done, &mut rows);
                             }
@@ -122,6 +133,27 @@ unsafe fn each_tile<F: TileFormat, S: Sink<F>>(w: &Matrix<'_>, r0: usize, sink: 
                     )*};
                 }
                 part!(0 1 2 3 4 5 6 7);
+                macro_rules! four {
+                    ($($p:literal)*) => {$(
+                        if $p < F::PARTS && F::PAIRED {
+                            let mut kept = nothing();
+                            let first = product::<F, S>(&rows, &block, &mut kept, b * per_block, g, $p, sink);
+                            let done = first.add::<F, S>(sink);
+                            // Four parts may leave their additions to the end, without running out of registers.
+                            after(if F::PARTS == 4 { first.last() } else { done }, &mut rows);
+                            let third = product::<F, S>(&rows, &block, &mut kept, b * per_block, g, $p + 2, sink);
+                            after(third.last(), &mut rows);
+                            let second = product::<F, S>(&rows, &block, &mut kept, b * per_block, g, $p + 1, sink);
+                            second.add::<F, S>(sink);
+                            let done = third.add::<F, S>(sink);
+                            after(if F::PARTS == 4 { second.last() } else { done }, &mut rows);
+                            let fourth = product::<F, S>(&rows, &block, &mut kept, b * per_block, g, $p + 3, sink);
+                            let done = fourth.add::<F, S>(sink);
+                            after(if F::PARTS == 4 { fourth.last() } else { done }, &mut rows);
+                        }
+                    )*};
+                }
+                four!(0 4);
             }
         }
         for row in &mut rows {
@@ -131,6 +163,60 @@ unsafe fn each_tile<F: TileFormat, S: Sink<F>>(w: &Matrix<'_>, r0: usize, sink: 
             unsafe { asm!("/* {0} */", inout(reg) * row, options(pure, readonly, nostack, preserves_flags)) };
         }
         ahead = ahead.wrapping_add(MR * bytes);
+    }
+}
+
+/// Before the first of two parts.
+#[inline(always)]
+fn nothing() -> Kept {
+    // SAFETY: NEON is part of the aarch64 baseline.
+    unsafe { [[vdupq_n_u8(0); 2]; MR] }
+}
+
+/// A tile that is multiplied, and not yet added.
+struct Product<Sums> {
+    g: usize,
+    tile: Tile,
+    sums: Sums,
+}
+
+/// The product of part `part` of the parts from group `g` of a block on, whose groups begin at `block_at`.
+///
+/// # Safety
+/// Those of [`TileFormat::load`] and [`Sink::multiply`].
+#[inline(always)]
+unsafe fn product<F: TileFormat, S: Sink<F>>(
+    rows: &Rows,
+    block: &F::Block,
+    kept: &mut Kept,
+    block_at: usize,
+    g: usize,
+    part: usize,
+    sink: &mut S,
+) -> Product<S::Sums> {
+    // SAFETY: the caller's.
+    unsafe {
+        let tile = if S::TABLES {
+            F::load_by_tables(rows, block, kept, g + part, part)
+        } else {
+            F::load(rows, block, kept, g + part, part)
+        };
+        let g = block_at + g + part;
+        Product { g, sums: sink.multiply(g, &tile), tile }
+    }
+}
+
+impl<Sums: AsRef<[float32x4_t]>> Product<Sums> {
+    /// Known only when all is multiplied.
+    #[inline(always)]
+    fn last(&self) -> float32x4_t {
+        self.sums.as_ref()[self.sums.as_ref().len() - 1]
+    }
+
+    #[inline(always)]
+    unsafe fn add<F: TileFormat, S: Sink<F, Sums = Sums>>(&self, sink: &mut S) -> float32x4_t {
+        // SAFETY: the caller's.
+        unsafe { sink.add(self.g, &self.tile, &self.sums) }
     }
 }
 
@@ -164,11 +250,23 @@ struct Unpack<'a, D> {
 }
 
 impl<D: Dot, F: TileFormat> Sink<F> for Unpack<'_, D> {
+    const TABLES: bool = D::TABLES;
     #[inline(always)]
     unsafe fn tile(&mut self, g: usize, tile: Tile) -> float32x4_t {
         let tile = self.panel[g].write(D::pack(tile.signed::<F>()));
         // SAFETY: NEON is part of the aarch64 baseline.
         unsafe { vreinterpretq_f32_s8(tile.codes[MR - 1][1]) }
+    }
+
+    type Sums = [float32x4_t; 1];
+    #[inline(always)]
+    unsafe fn multiply(&mut self, g: usize, tile: &Tile) -> [float32x4_t; 1] {
+        // SAFETY: the caller's.
+        [unsafe { Sink::<F>::tile(self, g, *tile) }]
+    }
+    #[inline(always)]
+    unsafe fn add(&mut self, _: usize, _: &Tile, done: &[float32x4_t; 1]) -> float32x4_t {
+        done[0]
     }
 }
 
@@ -182,6 +280,7 @@ struct Multiply<'a, D, const N: usize> {
 }
 
 impl<D: Dot, F: TileFormat, const N: usize> Sink<F> for Multiply<'_, D, N> {
+    const TABLES: bool = D::TABLES;
     #[inline(always)]
     unsafe fn tile(&mut self, g: usize, tile: Tile) -> float32x4_t {
         let codes = const { Codes::loaded::<F>() };
@@ -197,6 +296,35 @@ impl<D: Dot, F: TileFormat, const N: usize> Sink<F> for Multiply<'_, D, N> {
         }
         self.acc[N - 1]
     }
+
+    type Sums = [float32x4_t; N];
+    #[inline(always)]
+    unsafe fn multiply(&mut self, g: usize, tile: &Tile) -> [float32x4_t; N] {
+        let codes = const { Codes::loaded::<F>() };
+        // SAFETY: as above; NEON is part of the aarch64 baseline.
+        unsafe {
+            let mut sums = [vdupq_n_f32(0.0); N];
+            let mut at = Column::new(self.x, 0, g, self.side);
+            columns!(N, c => {
+                sums[c] = D::sum(codes, tile, &at);
+                at.next(sums[c]);
+            });
+            sums
+        }
+    }
+    #[inline(always)]
+    unsafe fn add(&mut self, g: usize, tile: &Tile, sums: &[float32x4_t; N]) -> float32x4_t {
+        // SAFETY: as above.
+        unsafe {
+            let mut at = Column::new(self.x, 0, g, self.side);
+            columns!(N, c => {
+                self.acc[c] = vfmaq_f32(self.acc[c], vmulq_n_f32(tile.d, at.d()), sums[c]);
+                self.macc[c] = add_mins(F::MINS, self.macc[c], &tile.m, &at.side().sums);
+                at.next(self.acc[c]);
+            });
+            self.acc[N - 1]
+        }
+    }
 }
 
 /// All rows times `N` columns.
@@ -209,7 +337,7 @@ unsafe fn gemv<D: Dot, F: TileFormat, const N: usize>(
 ) {
     // SAFETY: the caller's; NEON is part of the aarch64 baseline.
     unsafe {
-        let done = if N == 1 { D::gemv::<F>(w, x, y, side) } else { 0 };
+        let done = if N == 1 && F::CODES32.is_some() { D::gemv::<F>(w, x, y, side) } else { 0 };
         for r0 in (done..w.rows()).step_by(MR) {
             let zero = [vdupq_n_f32(0.0); N];
             let mut sink = Multiply::<'_, D, N> { dot: PhantomData, x, side, acc: zero, macc: zero };

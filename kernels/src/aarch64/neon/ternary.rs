@@ -4,7 +4,7 @@
 
 use super::formats::{no_mins, tile};
 use super::load::{bytes, each, f16, field};
-use super::tile::{Rows, Short, Tile, TileFormat};
+use super::tile::{Kept, Rows, Short, Tile, TileFormat};
 use crate::Format;
 use std::arch::aarch64::*;
 
@@ -24,7 +24,7 @@ impl TileFormat for TQ2_0 {
         unsafe { f16(rows, 64) }
     }
     #[inline(always)]
-    unsafe fn load(rows: &Rows, d: &float32x4_t, g: usize, part: usize) -> Tile {
+    unsafe fn load(rows: &Rows, d: &float32x4_t, _: &mut Kept, g: usize, part: usize) -> Tile {
         let codes = each!(4, r => {
             // SAFETY: each half of 128 weights has 32 bytes.
             each!(2, h => field(unsafe { bytes(rows, r, 32 * (g / 4) + 16 * h) }, 2 * part, 3))
@@ -59,7 +59,7 @@ impl TileFormat for TQ1_0 {
         unsafe { f16(rows, 52) }
     }
     #[inline(always)]
-    unsafe fn load(rows: &Rows, d: &float32x4_t, _: usize, part: usize) -> Tile {
+    unsafe fn load(rows: &Rows, d: &float32x4_t, _: &mut Kept, _: usize, part: usize) -> Tile {
         const POWERS: [u8; 5] = [1, 3, 9, 27, 81];
         /// Of the last four bytes, digit after digit.
         const LAST: [u8; 16] = [1, 1, 1, 1, 3, 3, 3, 3, 9, 9, 9, 9, 27, 27, 27, 27];

@@ -11,6 +11,9 @@ pub(crate) const MR: usize = 4;
 /// Where the same block of [`MR`] rows starts.
 pub(crate) type Rows = [*const u8; MR];
 
+/// What the first of two parts keeps for the second, of formats that are [`TileFormat::PAIRED`].
+pub(crate) type Kept = [[uint8x16_t; 2]; MR];
+
 /// 32 weights of 4 rows. Only what the format has is set and read.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
@@ -43,6 +46,9 @@ pub(crate) trait TileFormat {
     /// `code = q + OFFSET`; taken back with the sums of the activations.
     const OFFSET: i32 = 0;
 
+    /// Whether parts are loaded in the order 0, 2, 1, 3 of each four, as the second of each two has use for what the first keeps.
+    const PAIRED: bool = false;
+
     /// How a block holds 32 codes after an f16 scale, where it is no more than that.
     const CODES32: Option<Codes32> = None;
 
@@ -61,7 +67,23 @@ pub(crate) trait TileFormat {
     ///
     /// # Safety
     /// As for [`TileFormat::block`], which returned `block`; `g < LEN / 32`.
-    unsafe fn load(rows: &Rows, block: &Self::Block, g: usize, part: usize) -> Tile;
+    unsafe fn load(rows: &Rows, block: &Self::Block, kept: &mut Kept, g: usize, part: usize) -> Tile;
+
+    /// [`TileFormat::load`] for CPUs where `tbl` costs no more than `and`: it takes three times that on a Cortex-A72.
+    ///
+    /// # Safety
+    /// As for [`TileFormat::load`].
+    #[inline(always)]
+    unsafe fn load_by_tables(
+        rows: &Rows,
+        block: &Self::Block,
+        kept: &mut Kept,
+        g: usize,
+        part: usize,
+    ) -> Tile {
+        // SAFETY: the caller's.
+        unsafe { Self::load(rows, block, kept, g, part) }
+    }
 }
 
 /// How 32 codes lie in a block.
