@@ -98,7 +98,7 @@ impl<'a> Matrix<'a> {
     }
 
     /// The same matrix, with a hint: when its last row is multiplied, `next` comes soon. A product of few columns then fetches the
-    /// first 32 KiB of `next` into the cache while it still computes. Results do not depend on it.
+    /// first 32 KiB or so of `next` into the cache while it still computes, on x86-64. Results do not depend on it.
     ///
     /// ```
     /// # use kinglet_kernels::{Format, Matrix};
@@ -113,6 +113,7 @@ impl<'a> Matrix<'a> {
         Matrix { next: next.data, ..self }
     }
     /// What [`Matrix::followed_by`] said.
+    #[cfg(target_arch = "x86_64")]
     pub(crate) fn next(&self) -> &'a [u8] {
         self.next
     }
