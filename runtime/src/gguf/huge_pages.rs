@@ -27,9 +27,11 @@ fn resident(mapping: &Mapping, range: Range<usize>) -> Option<f64> {
         usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).ok().filter(|p| p.is_power_of_two())?;
     let start = range.start & !(page - 1);
     let bytes = mapping.map.get(start..range.end)?;
-    let mut pages = vec![0u8; bytes.len().div_ceil(page)];
+    // A byte for each page, and room for as many pages as there can be: QEMU's user mode fills in those of its host.
+    let mut pages = vec![0u8; bytes.len().div_ceil(page.min(4096))];
     // SAFETY: the range is mapped and begins with a page, since the mapping does; there is a byte for each page of it.
     let result = unsafe { libc::mincore(bytes.as_ptr().cast_mut().cast(), bytes.len(), pages.as_mut_ptr()) };
+    pages.truncate(bytes.len().div_ceil(page));
     let there = pages.iter().filter(|p| **p & 1 == 1).count();
     (result == 0 && !pages.is_empty()).then(|| there as f64 / pages.len() as f64)
 }
