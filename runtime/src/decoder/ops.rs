@@ -151,6 +151,12 @@ impl<'a> Ops<'a> {
                 start = end;
             }
         }
+        // A thread that has finished a part probably takes this one next.
+        for i in self.crew.threads()..parts.len() {
+            let next = parts[i].0;
+            let part = &mut parts[i - self.crew.threads()].0;
+            *part = part.followed_by(&next);
+        }
         self.crew.for_each_owned(parts, |worker, (w, input, scale, bias, mut y)| {
             self.finish_rows(worker, &w, input, scale, bias, &mut y);
         });
@@ -182,18 +188,24 @@ impl<'a> Ops<'a> {
             let end = (start + chunk).min(width);
             let (part, after) = rest.split(end - start);
             rest = after;
-            parts.push((start..end, part));
+            let up = up.weight.slice_rows(start..end);
+            parts.push((gate.weight.slice_rows(start..end).followed_by(&up), up, start..end, part));
             start = end;
         }
-        self.crew.for_each_owned(parts, |worker, (rows, mut part)| {
+        for i in self.crew.threads()..parts.len() {
+            let next = parts[i].0;
+            let up = &mut parts[i - self.crew.threads()].1;
+            *up = up.followed_by(&next);
+        }
+        self.crew.for_each_owned(parts, |worker, (gate_part, up_part, rows, mut part)| {
             let len = rows.len() * n;
             let mut values = self.crew.values(worker);
             if values.len() < 2 * len {
                 values.resize(2 * len, 0.0);
             }
             let (g, u) = values[..2 * len].split_at_mut(len);
-            self.project(worker, gate, rows.clone(), input, g);
-            self.project(worker, up, rows.clone(), input, u);
+            self.project(worker, gate, (&gate_part, rows.clone()), input, g);
+            self.project(worker, up, (&up_part, rows.clone()), input, u);
             self.note(self.kernels.activate_mul(activation, g, u));
             for (x, (q, d, sums)) in g.chunks(rows.len()).zip(part.rows()) {
                 self.note(self.kernels.quantize(x, q, d, sums));
@@ -203,17 +215,17 @@ impl<'a> Ops<'a> {
         Input { x: &[], quantized: self.take(rows), n }
     }
 
-    /// Rows `rows` of one projection, `out` is `[n][rows]`.
-    fn project(&self, worker: usize, l: &Linear<'_>, rows: Range<usize>, input: Input<'_>, out: &mut [f32]) {
+    /// Rows `rows` of one projection, which `w` has; `out` is `[n][rows]`.
+    fn project(
+        &self,
+        worker: usize,
+        l: &Linear<'_>,
+        (w, rows): (&Matrix<'_>, Range<usize>),
+        input: Input<'_>,
+        out: &mut [f32],
+    ) {
         let Some(mut y) = self.take(MatMut::new(out, rows.len(), input.n)) else { return };
-        self.finish_rows(
-            worker,
-            &l.weight.slice_rows(rows.clone()),
-            input,
-            l.scale,
-            l.bias.as_deref().map(|b| &b[rows]),
-            &mut y,
-        );
+        self.finish_rows(worker, w, input, l.scale, l.bias.as_deref().map(|b| &b[rows]), &mut y);
     }
 
     /// A part of a projection, scaled and with its bias.
