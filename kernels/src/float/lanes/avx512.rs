@@ -7,29 +7,13 @@ use std::arch::x86_64::*;
 #[derive(Clone, Copy)]
 pub(crate) struct Zmm(__m512);
 
-/// 16 values. The intrinsic suppresses exceptions, which the instruction cannot do from memory: that would take a shuffle more,
-/// on a port that fmas need.
-///
-/// # Safety
-/// 16 values at `p`.
-#[inline]
-#[target_feature(enable = "avx512f")]
-unsafe fn widen_f16(p: *const u16) -> __m512 {
-    let wide;
-    // SAFETY: reads the caller's values and has no other effect.
-    unsafe {
-        std::arch::asm!("vcvtph2ps {}, [{}]", out(zmm_reg) wide, in(reg) p, options(pure, readonly, nostack, preserves_flags));
-    }
-    wide
-}
-
 #[rustfmt::skip]
 #[allow(clippy::undocumented_unsafe_blocks, reason = "one argument for all blocks, at the top of the impl")]
 impl Lanes for Zmm {
     // SAFETY (every block in this impl): the caller has the AVX-512 features above, and pointers to 16 values.
     #[inline(always)] unsafe fn splat(x: f32) -> Self { unsafe { Zmm(_mm512_set1_ps(x)) } }
     #[inline(always)] unsafe fn load(p: *const f32) -> Self { unsafe { Zmm(_mm512_loadu_ps(p)) } }
-    #[inline(always)] unsafe fn load_f16(p: *const u16) -> Self { unsafe { Zmm(widen_f16(p)) } }
+    #[inline(always)] unsafe fn load_f16(p: *const u16) -> Self { unsafe { Zmm(_mm512_cvtph_ps(_mm256_loadu_si256(p.cast()))) } }
     #[inline(always)]
     unsafe fn load_bf16(p: *const u16) -> Self {
         unsafe {
