@@ -6,7 +6,7 @@
 //! 256 MiB beside a plain read of the same bytes, GB/s and share; *n = N*: products of N columns, thousand million
 //! multiply-adds per second. `bench/log/x86.md` keeps runs.
 
-use kinglet_bench::{roof::PLAIN_READS, stats::median, weights};
+use kinglet_bench::{roof::best, stats::median, weights};
 use kinglet_kernels::{Format, Kernels, MatMut, Matrix, QuantizedRows, Tier};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -96,21 +96,20 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             for (case, samples) in cases.iter().zip(&mut samples) {
                 let t = time(|| case.run(&few, 1, &mut y, &mut scratch));
                 samples[0].push((ROWS / 4 * row) as f64 / t / 1e9);
-                let reading = PLAIN_READS.map(|read| {
+                let gb = large.len() as f64 / 1e9;
+                let reading = best(|read| {
                     let start = Instant::now();
                     black_box(read(&large));
-                    start.elapsed().as_secs_f64()
+                    gb / start.elapsed().as_secs_f64()
                 });
-                let reading = reading.into_iter().fold(f64::INFINITY, f64::min);
                 let start = Instant::now();
                 for data in large.chunks_exact(small.len()) {
                     case.run(&Matrix::new(format, data, ROWS, cols)?, 1, &mut y, &mut scratch);
                 }
                 let t = start.elapsed().as_secs_f64();
-                let gb = large.len() as f64 / 1e9;
                 samples[1].push(gb / t);
-                samples[2].push(gb / reading);
-                samples[3].push(reading / t);
+                samples[2].push(reading);
+                samples[3].push(gb / t / reading);
                 for (i, n) in columns.iter().enumerate() {
                     let t = time(|| case.run(&all, *n, &mut y, &mut scratch));
                     samples[4 + i].push((ROWS * cols * n) as f64 / t / 1e9);

@@ -43,26 +43,20 @@ pub fn measure() -> Roof {
     };
     let part = large.len().div_ceil(threads);
     Roof {
-        read_one: PLAIN_READS
-            .map(|read| {
-                rate(MEMORY, &|| {
-                    black_box(read(&large));
-                })
+        read_one: best(|read| {
+            rate(MEMORY, &|| {
+                black_box(read(&large));
             })
-            .into_iter()
-            .fold(0.0, f64::max),
-        read_all: PLAIN_READS
-            .map(|read| {
-                rate(MEMORY, &|| {
-                    std::thread::scope(|scope| {
-                        for part in large.chunks(part) {
-                            scope.spawn(move || black_box(read(part)));
-                        }
-                    });
-                })
+        }),
+        read_all: best(|read| {
+            rate(MEMORY, &|| {
+                std::thread::scope(|scope| {
+                    for part in large.chunks(part) {
+                        scope.spawn(move || black_box(read(part)));
+                    }
+                });
             })
-            .into_iter()
-            .fold(0.0, f64::max),
+        }),
         read_cache: rate(CACHE * 1000, &|| {
             for _ in 0..1000 {
                 black_box(read(black_box(&small)));
@@ -107,17 +101,24 @@ fn chain(mut x: u64) -> u64 {
     x
 }
 
-/// The plain reads of which the best is the roof: which one that is depends on the size of the pages.
-pub const PLAIN_READS: [fn(&[u8]) -> u64; 2] = [read, read_fetching];
+/// A plain read of some bytes.
+pub type Read = fn(&[u8]) -> u64;
+
+/// The roof: the higher of the rates that `rate` measures with each plain read. Which one that is depends on the size of the pages.
+pub fn best(rate: impl FnMut(Read) -> f64) -> f64 {
+    PLAIN_READS.map(rate).into_iter().fold(0.0, f64::max)
+}
+
+const PLAIN_READS: [Read; 2] = [read, read_fetching];
 
 /// Reads all whole lines of 64 bytes, as fast as plain loads can: in four streams, because one alone does not fill the memory
 /// system. Returns the exclusive or of their words.
-pub fn read(data: &[u8]) -> u64 {
+fn read(data: &[u8]) -> u64 {
     read_streams::<4>(data, |_| ())
 }
 
 /// As [`read`], in two streams with lines fetched into L2 ahead: faster where pages are huge, slower where they are of 4 KiB.
-pub fn read_fetching(data: &[u8]) -> u64 {
+fn read_fetching(data: &[u8]) -> u64 {
     read_streams::<2>(data, |line| {
         // SAFETY: part of every x86-64, and of any address harmless.
         #[cfg(target_arch = "x86_64")]

@@ -1,16 +1,16 @@
 //! The read roof: how fast plain loads get through the very bytes that a model reads, with as many threads.
 
-use crate::roof::PLAIN_READS;
+use crate::roof::{Read, best};
 use kinglet::gguf::Gguf;
 use std::hint::black_box;
 use std::time::Instant;
 
 /// Bytes per second of the best plain read of all `parts` by `threads` threads.
 fn read(parts: &[&[u8]], threads: usize) -> f64 {
-    PLAIN_READS.map(|one| read_by(one, parts, threads)).into_iter().fold(0.0, f64::max)
+    best(|one| read_by(one, parts, threads))
 }
 
-fn read_by(one: fn(&[u8]) -> u64, parts: &[&[u8]], threads: usize) -> f64 {
+fn read_by(one: Read, parts: &[&[u8]], threads: usize) -> f64 {
     let total: usize = parts.iter().map(|p| p.len()).sum();
     let start = Instant::now();
     std::thread::scope(|scope| {

@@ -169,16 +169,22 @@ impl Ahead {
     /// Fetches group `g`'s share, a few lines at a time: a burst per super-block would fill the queues of the cache.
     #[inline(always)]
     fn fetch(&self, g: usize) {
+        // SAFETY: part of every x86-64; a prefetch of any address is harmless, also past the end of the mapping.
+        self.each_line(g, |line| unsafe { _mm_prefetch::<_MM_HINT_T1>(line.cast()) });
+        if let Some(near) = self.near {
+            fetch_tile(near, self.near_per_group, g);
+        }
+    }
+
+    /// Calls `fetch` for an address in each line of group `g`'s share.
+    #[inline(always)]
+    fn each_line(&self, g: usize, mut fetch: impl FnMut(*const u8)) {
         let end = (((g + 1) * self.lines_per_group) >> 16).min(self.lines);
         for line in (g * self.lines_per_group) >> 16..end {
             let line = self.start.wrapping_add(LINE * line);
             for stream in 0..STREAMS {
-                // SAFETY: part of every x86-64; a prefetch of any address is harmless, also past the end of the mapping.
-                unsafe { _mm_prefetch::<_MM_HINT_T1>(line.wrapping_add(stream * self.stream).cast()) };
+                fetch(line.wrapping_add(stream * self.stream));
             }
-        }
-        if let Some(near) = self.near {
-            fetch_tile(near, self.near_per_group, g);
         }
     }
 }
@@ -340,6 +346,56 @@ pub(crate) unsafe fn all_columns<S: Simd, T: TileFormat<S>, const R: usize>(
                 7 if const { S::COLUMNS >= 7 } => S::multiply::<T::Codes, R, 7>(panels, x, y, at),
                 8 if const { S::COLUMNS >= 8 } => S::multiply::<T::Codes, R, 8>(panels, x, y, at),
                 _ => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Ahead, GROUP, LINE, WINDOW};
+    use crate::{Format, Matrix};
+    use std::collections::HashSet;
+    use std::ops::Range;
+
+    /// The lines that a GEMV over all of `w` fetches beside the near ones.
+    fn fetched(w: &Matrix<'_>, n: usize) -> HashSet<usize> {
+        let mut lines = HashSet::new();
+        for r0 in (0..w.rows()).step_by(n) {
+            let ahead = Ahead::new(w, r0, n);
+            for g in 0..w.cols() / GROUP {
+                ahead.each_line(g, |line| _ = lines.insert(line.addr() / LINE));
+            }
+        }
+        lines
+    }
+
+    #[test]
+    fn every_line_after_the_first_window_is_fetched_and_the_next_matrix_begun() {
+        for (rows, cols) in [(1, 32), (100, 896), (896, 896), (905, 512), (333, 4864), (40, 16384)] {
+            for n in [8, 16] {
+                let bytes = Format::Q4_0.row_bytes(cols).unwrap();
+                let (data, after) = (vec![0; rows * bytes], vec![0; 3 * WINDOW]);
+                let next = Matrix::new(Format::F32, &after, 1, after.len() / 4).unwrap();
+                let w = Matrix::new(Format::Q4_0, &data, rows, cols).unwrap();
+                let window = WINDOW.div_ceil(n * bytes) * n * bytes;
+                // Whole lines only: those at the ends may be fetched for what lies beside.
+                let lines = |data: &[u8], part: Range<usize>| -> HashSet<usize> {
+                    let start = data.as_ptr().addr();
+                    let end = part.end.min(data.len());
+                    ((start + part.start).div_ceil(LINE)..(start + end) / LINE).collect()
+                };
+                let case = format!("{rows} x {cols}, tiles of {n}");
+                let alone = fetched(&w, n);
+                assert!(lines(&data, window..data.len()).is_subset(&alone), "{case}");
+                assert!(lines(&data, 0..window).is_disjoint(&alone), "{case}");
+                assert!(lines(&after, 0..after.len()).is_disjoint(&alone), "{case}");
+                let chained = fetched(&w.followed_by(&next), n);
+                assert!(lines(&after, 0..window).is_subset(&chained), "{case}");
+                assert!(lines(&after, window..after.len()).is_disjoint(&chained), "{case}");
+                // The hint belongs to the end.
+                let begin = w.followed_by(&next).slice_rows(0..rows - 1);
+                assert!(lines(&after, 0..after.len()).is_disjoint(&fetched(&begin, n)), "{case}");
             }
         }
     }

@@ -60,31 +60,29 @@ impl Gguf {
     /// For as long as the result lives, a page of the tensors that is touched is read alone. Otherwise the system reads what lies
     /// around it too, up to megabytes of large tensors for each small one that is looked at, when the file is not in the cache.
     pub(crate) fn read_sparsely(&self) -> Sparsely<'_> {
-        self.advise_tensors(
-            #[cfg(unix)]
-            memmap2::Advice::Random,
-        );
+        self.expect_random(true);
         Sparsely(self)
     }
 
-    /// A hint for all tensors.
-    fn advise_tensors(&self, #[cfg(unix)] advice: memmap2::Advice) {
-        #[cfg(unix)]
+    /// Whether the order in which tensors are read is no order.
+    #[cfg(unix)]
+    fn expect_random(&self, random: bool) {
+        let advice = if random { memmap2::Advice::Random } else { memmap2::Advice::Normal };
         for (i, shard) in self.shards.iter().enumerate() {
             let first = self.tensors().iter().filter(|t| t.shard == i).map(|t| t.offset).min();
             if let (Bytes::Map(m), Some(first)) = (shard, first) {
+                // A hint, whose refusal costs nothing but time.
                 let _ = m.map.advise_range(advice, first, m.map.len() - first);
             }
         }
     }
+    #[cfg(not(unix))]
+    fn expect_random(&self, _: bool) {}
 }
 
 impl Drop for Sparsely<'_> {
     fn drop(&mut self) {
-        self.0.advise_tensors(
-            #[cfg(unix)]
-            memmap2::Advice::Normal,
-        );
+        self.0.expect_random(false);
     }
 }
 

@@ -155,28 +155,30 @@ pub(super) fn kept_byte<const BYTE: u8>() -> uint8x16_t {
     out
 }
 
-/// The low nibbles of `high` above the low nibbles of `low`.
-///
-/// Assembler for the same reason as in [`insert`], here and below.
-#[inline(always)]
-pub(super) fn nibbles_above(mut low: uint8x16_t, high: uint8x16_t) -> uint8x16_t {
-    // SAFETY: NEON is part of the aarch64 baseline; `sli` has no effect but its result.
-    unsafe {
-        std::arch::asm!("sli {l:v}.16b, {h:v}.16b, #4", l = inout(vreg) low, h = in(vreg) high,
-            options(pure, nomem, nostack, preserves_flags));
-    }
-    low
+macro_rules! shift_insert {
+    ($(#[$doc:meta])* $name:ident($into:ident, $from:ident), $instruction:literal) => {
+        $(#[$doc])*
+        ///
+        /// Assembler for the same reason as in [`insert`].
+        #[inline(always)]
+        pub(super) fn $name(mut $into: uint8x16_t, $from: uint8x16_t) -> uint8x16_t {
+            // SAFETY: NEON is part of the aarch64 baseline; the instruction has no effect but its result.
+            unsafe {
+                std::arch::asm!(concat!($instruction, " {i:v}.16b, {f:v}.16b, #4"), i = inout(vreg) $into,
+                    f = in(vreg) $from, options(pure, nomem, nostack, preserves_flags));
+            }
+            $into
+        }
+    };
 }
 
-/// The high nibbles of `low` below the high nibbles of `high`.
-#[inline(always)]
-pub(super) fn nibbles_below(mut high: uint8x16_t, low: uint8x16_t) -> uint8x16_t {
-    // SAFETY: NEON is part of the aarch64 baseline; `sri` has no effect but its result.
-    unsafe {
-        std::arch::asm!("sri {h:v}.16b, {l:v}.16b, #4", h = inout(vreg) high, l = in(vreg) low,
-            options(pure, nomem, nostack, preserves_flags));
-    }
-    high
+shift_insert! {
+    /// The low nibbles of `high` above the low nibbles of `low`.
+    nibbles_above(low, high), "sli"
+}
+shift_insert! {
+    /// The high nibbles of `low` below the high nibbles of `high`.
+    nibbles_below(high, low), "sri"
 }
 
 /// 16 bytes per row, seen as 4 words, transposed: lanes are rows.
