@@ -1,25 +1,21 @@
 //! Threads: rayon's pool, entered once per batch of tokens, with a cheap hand-out of work inside.
 //!
 //! A [`Team::region`] wakes the pool's threads once. Inside it, [`Crew::for_each`] hands out chunks of one operation
-//! through a single atomic word, so an operation costs well under a microsecond to start and join instead of a
+//! through an atomic word for each thread, so an operation costs well under a microsecond to start and join instead of a
 //! fork/join of the pool. Results never depend on who computed a chunk (law 1).
 //!
-//! **Beside other processes.** Chunks are claimed, not assigned: a thread that the system does not run holds back at most the
-//! one chunk it has claimed. Whoever waits for it spins briefly and then sleeps, which leaves a core free on which the system
+//! **Beside other processes.** Each thread begins with its own part of the chunks, and one that has finished takes over what
+//! others have left: a thread that the system does not run holds back at most the one chunk it has claimed. Whoever waits for it spins briefly and then sleeps, which leaves a core free on which the system
 //! runs the thread that is waited for. Between regions all threads sleep.
 
 mod pace;
+mod shared;
 
 use crate::trace;
 use pace::Pace;
-use std::cell::UnsafeCell;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use shared::{QuitOnDrop, Shared};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
-
-/// Iterations of the spin loop before a waiting thread sleeps: longer than an operation of decode usually keeps others
-/// waiting, far shorter than a time slice.
-const SPINS: u32 = 2_000;
 
 /// Threads: some number for single tokens, whose speed is the memory's, and another for batches, whose speed is the cores'.
 #[derive(Debug)]
@@ -109,7 +105,7 @@ impl Team {
         let Some(pool) = self.pool.as_ref().filter(|_| threads > 1) else {
             return f(&Crew { shared: None, team: self, threads: 1 });
         };
-        let shared = Shared::default();
+        let shared = Shared::new(threads);
         pool.in_place_scope(|scope| {
             let shared = &shared;
             for worker in 1..threads {
@@ -155,20 +151,34 @@ impl Crew<'_> {
     /// # Panics
     /// When `f` panics, and when `f` itself starts an operation of the crew.
     pub fn for_each(&self, chunks: usize, f: impl Fn(usize, usize) + Sync) {
+        let ends: Vec<usize> = (1..=self.threads).map(|t| chunks * t / self.threads).collect();
+        self.for_each_of(&ends, f);
+    }
+
+    /// As [`Crew::for_each`], where the thread `t` begins with the chunks from `ends[t - 1]`, or 0, to `ends[t]`.
+    fn for_each_of(&self, ends: &[usize], f: impl Fn(usize, usize) + Sync) {
+        let chunks = ends.last().copied().unwrap_or(0);
         let Some(shared) = self.shared.filter(|_| chunks > 1) else {
             return (0..chunks).for_each(|i| f(0, i));
         };
         if trace::on() {
-            return shared.run_all(chunks, &|worker, i| {
+            return shared.run_all(ends, &|worker, i| {
                 let _chunk = trace::chunk(worker);
                 f(worker, i);
             });
         }
-        shared.run_all(chunks, &f);
+        shared.run_all(ends, &f);
     }
 
     /// Calls `f(worker, item)` for every item, as [`Crew::for_each`]. Items may hold disjoint `&mut` parts of one result.
     pub fn for_each_owned<T: Send>(&self, items: Vec<T>, f: impl Fn(usize, T) + Sync) {
+        let share = items.len().div_ceil(self.threads).max(1);
+        let mut items = items.into_iter();
+        self.for_each_share((0..self.threads).map(|_| items.by_ref().take(share).collect()).collect(), f);
+    }
+
+    /// As [`Crew::for_each_owned`], where the thread `t` begins with the items of `shares[t]`, first to last.
+    pub fn for_each_share<T: Send>(&self, shares: Vec<Vec<T>>, f: impl Fn(usize, T) + Sync) {
         struct Items<T>(Vec<std::mem::ManuallyDrop<T>>);
         impl<T> Items<T> {
             /// # Safety
@@ -180,194 +190,23 @@ impl Crew<'_> {
         }
         // SAFETY: an item moves to the one thread that takes it; nothing else of it is shared.
         unsafe impl<T: Send> Sync for Items<T> {}
-        let items = Items(items.into_iter().map(std::mem::ManuallyDrop::new).collect());
-        // SAFETY: `for_each` calls each index once.
-        self.for_each(items.0.len(), |worker, i| f(worker, unsafe { items.take(i) }));
-    }
-}
-
-/// `epoch << 40 | chunks << 20 | next`: one word, so that a claim made for an old operation cannot succeed.
-#[derive(Debug, Clone, Copy)]
-struct Ticket(u64);
-
-impl Ticket {
-    const FIELD: u64 = (1 << 20) - 1;
-    fn new(epoch: u64, chunks: usize) -> Ticket {
-        Ticket((epoch << 40) | ((chunks as u64) << 20))
-    }
-    fn epoch(self) -> u64 {
-        self.0 >> 40
-    }
-    fn chunks(self) -> u64 {
-        (self.0 >> 20) & Self::FIELD
-    }
-    fn next(self) -> u64 {
-        self.0 & Self::FIELD
-    }
-}
-
-type Job = *const (dyn Fn(usize, usize) + Sync);
-
-#[derive(Debug)]
-struct Shared {
-    ticket: AtomicU64,
-    done: AtomicUsize,
-    quit: AtomicBool,
-    /// Set while an operation runs: there is one job at a time.
-    busy: AtomicBool,
-    job: UnsafeCell<Option<Job>>,
-    /// Threads that sleep on `wake`, or are about to.
-    sleepers: AtomicUsize,
-    lock: Mutex<()>,
-    wake: Condvar,
-}
-
-impl Default for Shared {
-    fn default() -> Self {
-        let (ticket, done) = (AtomicU64::new(0), AtomicUsize::new(0));
-        let (quit, busy) = (AtomicBool::new(false), AtomicBool::new(false));
-        let (sleepers, lock, wake) = (AtomicUsize::new(0), Mutex::default(), Condvar::default());
-        Shared { ticket, done, quit, busy, job: UnsafeCell::new(None), sleepers, lock, wake }
-    }
-}
-
-// SAFETY: `job` is written only by `run`, of which `busy` lets one run at a time, while no chunk is claimed, and read only by a thread that has claimed a
-// chunk of the operation it belongs to; `run` does not return before every claimed chunk is done. The claim
-// (acquire) reads the ticket that was published (release) after `job` was written.
-unsafe impl Sync for Shared {}
-
-struct QuitOnDrop<'a>(&'a Shared);
-impl Drop for QuitOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.quit.store(true, Ordering::SeqCst);
-        self.0.notify();
-    }
-}
-
-/// Counts a chunk of an operation of so many as done even when its function unwinds, so that nobody waits for ever.
-struct DoneOnDrop<'a>(&'a Shared, u64);
-impl Drop for DoneOnDrop<'_> {
-    fn drop(&mut self) {
-        if self.0.done.fetch_add(1, Ordering::SeqCst) as u64 + 1 == self.1 {
-            self.0.notify();
-        }
-    }
-}
-
-impl Shared {
-    /// As many chunks at a time as a ticket can count.
-    fn run_all(&self, chunks: usize, f: &(dyn Fn(usize, usize) + Sync)) {
-        let most = Ticket::FIELD as usize;
-        for start in (0..chunks).step_by(most) {
-            self.run(most.min(chunks - start), &|worker, i| f(worker, start + i));
-        }
-    }
-
-    fn run(&self, chunks: usize, f: &(dyn Fn(usize, usize) + Sync)) {
-        debug_assert!(chunks as u64 <= Ticket::FIELD, "too many chunks");
-        assert!(!self.busy.swap(true, Ordering::Acquire), "an operation of a crew cannot start another");
-        // SAFETY: the lifetime is erased only until this function returns, after every chunk is done.
-        let job = unsafe { std::mem::transmute::<*const (dyn Fn(usize, usize) + Sync + '_), Job>(f) };
-        // SAFETY: no chunk is claimed: the previous `run` waited for all of its chunks.
-        unsafe { *self.job.get() = Some(job) };
-        self.done.store(0, Ordering::Relaxed);
-        let epoch = Ticket(self.ticket.load(Ordering::Relaxed)).epoch() + 1;
-        self.ticket.store(Ticket::new(epoch & 0xff_ffff, chunks).0, Ordering::SeqCst);
-        self.notify();
-        let _wait = WaitOnDrop(self, chunks);
-        while self.claim_and_run(0) {}
-    }
-
-    /// Claims one chunk and runs it; false when none is left.
-    fn claim_and_run(&self, worker: usize) -> bool {
-        let mut seen = Ticket(self.ticket.load(Ordering::Acquire));
-        while seen.next() < seen.chunks() {
-            let claim =
-                self.ticket.compare_exchange_weak(seen.0, seen.0 + 1, Ordering::AcqRel, Ordering::Acquire);
-            match claim {
-                Err(now) => seen = Ticket(now),
-                Ok(_) => {
-                    let _done = DoneOnDrop(self, seen.chunks());
-                    // SAFETY: a chunk of the current operation is claimed, so `job` is its function and stays alive.
-                    if let Some(job) = unsafe { *self.job.get() } {
-                        // SAFETY: as above.
-                        unsafe { (*job)(worker, seen.next() as usize) };
-                    }
-                    return true;
-                }
-            }
-        }
-        false
-    }
-
-    fn work(&self, worker: usize) {
-        while !self.quit.load(Ordering::Acquire) {
-            if !self.claim_and_run(worker) {
-                self.wait_until(|| {
-                    let ticket = Ticket(self.ticket.load(Ordering::SeqCst));
-                    ticket.next() < ticket.chunks() || self.quit.load(Ordering::SeqCst)
-                });
-            }
-        }
-    }
-
-    /// Returns when `ready`, which becomes true by a sequentially consistent write that [`Shared::notify`] follows.
-    ///
-    /// Either the writer sees this thread among the sleepers, or this thread, which counts itself before it looks again, sees
-    /// the write; and the lock keeps a notification from falling between that look and the sleep.
-    fn wait_until(&self, ready: impl Fn() -> bool) {
-        for _ in 0..SPINS {
-            if ready() {
-                return;
-            }
-            std::hint::spin_loop();
-        }
-        let mut guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
-        self.sleepers.fetch_add(1, Ordering::SeqCst);
-        while !ready() {
-            guard = self.wake.wait(guard).unwrap_or_else(PoisonError::into_inner);
-        }
-        self.sleepers.fetch_sub(1, Ordering::SeqCst);
-    }
-
-    /// Wakes those who wait, after something they may wait for was written.
-    fn notify(&self) {
-        if self.sleepers.load(Ordering::SeqCst) > 0 {
-            drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner));
-            self.wake.notify_all();
-        }
-    }
-}
-
-/// Waits for the claimed chunks also when the caller's own chunk unwinds: they borrow its stack.
-struct WaitOnDrop<'a>(&'a Shared, usize);
-impl Drop for WaitOnDrop<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            // Take what is left, so that no new chunk starts.
-            while self.0.claim_and_skip() {}
-        }
-        self.0.wait_until(|| self.0.done.load(Ordering::SeqCst) >= self.1);
-        self.0.busy.store(false, Ordering::Release);
-    }
-}
-
-impl Shared {
-    fn claim_and_skip(&self) -> bool {
-        let seen = Ticket(self.ticket.load(Ordering::Acquire));
-        if seen.next() >= seen.chunks() {
-            return false;
-        }
-        if self.ticket.compare_exchange(seen.0, seen.0 + 1, Ordering::AcqRel, Ordering::Acquire).is_ok() {
-            self.done.fetch_add(1, Ordering::SeqCst);
-        }
-        true
+        let ends: Vec<usize> = shares
+            .iter()
+            .scan(0, |end, s| {
+                *end += s.len();
+                Some(*end)
+            })
+            .collect();
+        let items = Items(shares.into_iter().flatten().map(std::mem::ManuallyDrop::new).collect());
+        // SAFETY: `for_each_of` calls each index once.
+        self.for_each_of(&ends, |worker, i| f(worker, unsafe { items.take(i) }));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     #[test]
     fn every_chunk_runs_once() {

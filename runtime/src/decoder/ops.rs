@@ -11,9 +11,6 @@ use std::sync::Mutex;
 
 /// Rows of weights are handed out in multiples of this, the tallest tile of any tier.
 const ROW_TILE: usize = 32;
-/// A chunk is this part of a thread's share of what is left: chunks shrink towards the end, so that a thread that is late
-/// there leaves little to wait for.
-const SHARES_PER_THREAD: usize = 2;
 /// Tokens per chunk of row-wise operations; up to this many run on the caller's thread alone.
 const TOKEN_TILE: usize = 8;
 
@@ -110,12 +107,11 @@ impl<'a> Ops<'a> {
         Input { x, quantized: rows.map_err(|e| self.note(Err(e))).ok(), n }
     }
 
-    /// The part of what is left that a chunk is.
-    fn shares(&self) -> usize {
-        match self.crew.threads() {
-            1 => 1,
-            threads => threads * SHARES_PER_THREAD,
-        }
+    /// Rows of the next part, when a thread has so many `left`: parts become smaller towards the end, so that a thread that is
+    /// late there leaves little to wait for.
+    fn part(&self, left: usize) -> usize {
+        let part = if self.crew.threads() == 1 { left } else { left.div_ceil(2) };
+        part.next_multiple_of(ROW_TILE)
     }
 
     /// Every projection of one input, divided among the crew as one operation: `out` is `[n][rows]`.
@@ -130,34 +126,36 @@ impl<'a> Ops<'a> {
     /// Every projection, each of its own input, divided among the crew as one operation: `out` is `[n][rows]`.
     pub(super) fn linears(&self, projections: Vec<(&Linear<'_>, Input<'_>, &mut [f32])>) {
         let _op = trace::op(|| work_of(&projections));
-        let mut left: usize = projections.iter().map(|(l, _, _)| l.weight.rows()).sum();
-        let shares = self.shares();
-        let mut parts = Vec::new();
+        let threads = self.crew.threads();
+        let next = projections.last().and_then(|(linear, _, _)| linear.next);
+        let mut shares: Vec<Vec<_>> = (0..threads).map(|_| Vec::new()).collect();
+        // Rows of each thread that are not yet in a part.
+        let rows_of = |t| projections.iter().map(|(l, _, _)| share(l.weight.rows(), t, threads).len()).sum();
+        let mut left: Vec<usize> = (0..threads).map(rows_of).collect();
         for (linear, input, out) in projections {
-            let rows = linear.weight.rows();
-            let mut rest = match MatMut::new(out, rows, input.n) {
+            let mut rest = match MatMut::new(out, linear.weight.rows(), input.n) {
                 Ok(m) => m,
                 Err(e) => return self.note(Err(e)),
             };
-            let mut start = 0;
-            while start < rows {
-                let chunk = left.div_ceil(shares).next_multiple_of(ROW_TILE);
-                let end = (start + chunk).min(rows);
-                let (part, after) = rest.split_rows(end - start);
-                rest = after;
-                let bias = linear.bias.as_deref().map(|b| &b[start..end]);
-                parts.push((linear.weight.slice_rows(start..end), input, linear.scale, bias, part));
-                left -= end - start;
-                start = end;
+            for (t, (parts, left)) in shares.iter_mut().zip(&mut left).enumerate() {
+                let mut rows = share(linear.weight.rows(), t, threads);
+                while !rows.is_empty() {
+                    let part = rows.start..(rows.start + self.part(*left)).min(rows.end);
+                    let (y, after) = rest.split_rows(part.len());
+                    (rest, rows.start) = (after, part.end);
+                    *left -= part.len();
+                    let bias = linear.bias.as_deref().map(|b| &b[part.clone()]);
+                    parts.push((linear.weight.slice_rows(part), input, linear.scale, bias, y));
+                }
             }
         }
-        // A thread that has finished a part probably takes this one next.
-        for i in self.crew.threads()..parts.len() {
-            let next = parts[i].0;
-            let part = &mut parts[i - self.crew.threads()].0;
-            *part = part.followed_by(&next);
+        for (t, parts) in shares.iter_mut().enumerate() {
+            let mut next = share_of(next, t, threads);
+            for (w, ..) in parts.iter_mut().rev() {
+                *w = follow(*w, next.replace(*w));
+            }
         }
-        self.crew.for_each_owned(parts, |worker, (w, input, scale, bias, mut y)| {
+        self.crew.for_each_share(shares, |worker, (w, input, scale, bias, mut y)| {
             self.finish_rows(worker, &w, input, scale, bias, &mut y);
         });
     }
@@ -179,25 +177,26 @@ impl<'a> Ops<'a> {
             work
         });
         let most = (GATED_VALUES / 2 / n / ROW_TILE).max(1) * ROW_TILE;
-        let shares = self.shares();
+        let threads = self.crew.threads();
         let room = QuantizedMut::new(&mut space.q, &mut space.d, &mut space.sums, n, width);
         let Some(mut rest) = self.take(room) else { return Input { x: &[], quantized: None, n } };
-        let (mut parts, mut start) = (Vec::new(), 0);
-        while start < width {
-            let chunk = (width - start).div_ceil(shares).next_multiple_of(ROW_TILE).min(most);
-            let end = (start + chunk).min(width);
-            let (part, after) = rest.split(end - start);
-            rest = after;
-            let up = up.weight.slice_rows(start..end);
-            parts.push((gate.weight.slice_rows(start..end).followed_by(&up), up, start..end, part));
-            start = end;
+        let mut shares = Vec::with_capacity(threads);
+        for t in 0..threads {
+            let (mut rows, mut parts) = (share(width, t, threads), Vec::new());
+            while !rows.is_empty() {
+                let part = rows.start..(rows.start + self.part(rows.len()).min(most)).min(rows.end);
+                let (out, after) = rest.split(part.len());
+                (rest, rows.start) = (after, part.end);
+                let [gate, up] = [gate, up].map(|l| l.weight.slice_rows(part.clone()));
+                parts.push((gate.followed_by(&up), up, part, out));
+            }
+            let mut next = share_of(up.next, t, threads);
+            for (gate, up, ..) in parts.iter_mut().rev() {
+                *up = follow(*up, next.replace(*gate));
+            }
+            shares.push(parts);
         }
-        for i in self.crew.threads()..parts.len() {
-            let next = parts[i].0;
-            let up = &mut parts[i - self.crew.threads()].1;
-            *up = up.followed_by(&next);
-        }
-        self.crew.for_each_owned(parts, |worker, (gate_part, up_part, rows, mut part)| {
+        self.crew.for_each_share(shares, |worker, (gate_part, up_part, rows, mut part)| {
             let len = rows.len() * n;
             let mut values = self.crew.values(worker);
             if values.len() < 2 * len {
@@ -328,6 +327,22 @@ impl<'a> Ops<'a> {
         let parts = a.chunks_mut(tile * ka).zip(b.chunks_mut(tile * kb)).enumerate().collect();
         self.crew.for_each_owned(parts, |_, (i, (a, b))| f(i * tile, a, b));
     }
+}
+
+/// The part of `rows` rows with which thread `t` of `threads` begins.
+fn share(rows: usize, t: usize, threads: usize) -> Range<usize> {
+    let bound = |t: usize| (rows.div_ceil(ROW_TILE) * t / threads * ROW_TILE).min(rows);
+    bound(t)..bound(t + 1)
+}
+
+/// That part of a matrix, if there is one.
+fn share_of<'a>(w: Option<Matrix<'a>>, t: usize, threads: usize) -> Option<Matrix<'a>> {
+    w.map(|w| w.slice_rows(share(w.rows(), t, threads)))
+}
+
+/// `w`, followed by `next` if that is known.
+fn follow<'a>(w: Matrix<'a>, next: Option<Matrix<'a>>) -> Matrix<'a> {
+    next.map_or(w, |next| w.followed_by(&next))
 }
 
 /// What a trace calls a norm.

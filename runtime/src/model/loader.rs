@@ -24,9 +24,7 @@ impl<'a> Weights<'a> {
         let embedding = loader.linear("token_embd", vocab, dim)?.weight;
         let output = match gguf.tensor("output.weight") {
             Some(_) => loader.linear("output", vocab, dim)?,
-            None => {
-                Linear { weight: embedding, scale: None, bias: loader.opt_vector("output.bias", &[vocab])? }
-            }
+            None => Linear { bias: loader.opt_vector("output.bias", &[vocab])?, ..Linear::plain(embedding) },
         };
         let positions = || loader.linear("position_embd", spec.context_length, dim).map(|l| l.weight);
         let layers = spec.layers.iter().enumerate().map(|(i, l)| loader.layer(i, l));
@@ -127,7 +125,11 @@ impl<'a> Loader<'a, '_> {
     fn linear(&self, name: &str, rows: usize, cols: usize) -> Result<Linear<'a>, ModelError> {
         let weight = self.matrix(&format!("{name}.weight"), &[cols, rows])?;
         let scale = self.opt_vector(&format!("{name}.scale"), &[1])?.and_then(|s| s.first().copied());
-        Ok(Linear { weight, scale, bias: self.opt_vector(&format!("{name}.bias"), &[rows])? })
+        Ok(Linear {
+            scale,
+            bias: self.opt_vector(&format!("{name}.bias"), &[rows])?,
+            ..Linear::plain(weight)
+        })
     }
 
     /// A norm over `shape[0]` values, with a weight for each of `shape[1]` rows when there is that.
@@ -293,9 +295,7 @@ impl<'a> Loader<'a, '_> {
             }
             let weight = self.matrix(&format!("{blk}{part}_exps.weight"), &[cols, rows, n])?;
             let expert = |i: usize| weight.slice_rows(i * rows..(i + 1) * rows);
-            Ok::<Vec<_>, ModelError>(
-                (0..n).map(|i| Linear { weight: expert(i), scale: None, bias: None }).collect(),
-            )
+            Ok::<Vec<_>, ModelError>((0..n).map(|i| Linear::plain(expert(i))).collect())
         };
         let fused = format!("{blk}ffn_gate_up_exps.weight");
         let gate = format!("{blk}ffn_gate_exps.weight");
@@ -317,7 +317,7 @@ impl<'a> Loader<'a, '_> {
             let t = self.require(&format!("{gate}.weight"))?;
             let shape = if t.shape.len() == 1 { &[dim][..] } else { &[dim, 1] };
             let weight = self.matrix(&format!("{gate}.weight"), shape)?;
-            let gate = Linear { weight, scale: None, bias: None };
+            let gate = Linear::plain(weight);
             Ok::<_, ModelError>((self.dense(blk, "_shexp", f, width)?, gate))
         };
         Ok(ExpertsWeights {

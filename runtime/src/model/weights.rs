@@ -13,16 +13,23 @@ pub struct Linear<'a> {
     pub scale: Option<f32>,
     /// `[outputs]`.
     pub bias: Option<Cow<'a, [f32]>>,
+    /// The matrix that a token needs after this one, where it is known.
+    pub next: Option<Matrix<'a>>,
 }
 
 impl<'a> Linear<'a> {
+    /// A projection without scale and bias.
+    pub(super) fn plain(weight: Matrix<'a>) -> Linear<'a> {
+        Linear { weight, scale: None, bias: None, next: None }
+    }
+
     /// Some of the outputs, in place.
     pub(super) fn rows(&self, range: Range<usize>) -> Linear<'a> {
         let bias = self.bias.as_ref().map(|bias| match bias {
             Cow::Borrowed(b) => Cow::Borrowed(&b[range.clone()]),
             Cow::Owned(b) => Cow::Owned(b[range.clone()].to_vec()),
         });
-        Linear { weight: self.weight.slice_rows(range), scale: self.scale, bias }
+        Linear { weight: self.weight.slice_rows(range), bias, ..*self }
     }
 }
 
@@ -214,10 +221,7 @@ impl Weights<'_> {
                 next = None;
                 continue;
             };
-            if let Some(next) = &next {
-                linear.weight = linear.weight.followed_by(next);
-            }
-            next = Some(linear.weight);
+            linear.next = next.replace(linear.weight);
         }
     }
 }
