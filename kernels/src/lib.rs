@@ -52,6 +52,7 @@ mod linear;
 pub mod list;
 mod matmul_id;
 mod matrix;
+mod prefetch;
 mod scalar;
 mod table;
 mod tier;

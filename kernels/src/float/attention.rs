@@ -11,7 +11,7 @@ use super::attention_api::{AttentionParams, QueryRow};
 use super::kv::{KEYS, KV_PAGE, KvLayout, KvType, QuantizeFn, quantize_block};
 use super::lanes::Lanes;
 use super::math;
-use super::prefetch::prefetch;
+use crate::prefetch::Ahead;
 use std::ops::Range;
 
 /// The most rows in a tile of any tier.
@@ -19,8 +19,11 @@ const MAX_ROWS: usize = 12;
 /// From one row's scores to the next: not a power of two, so that the rows of a tile do not share a set of the cache.
 const STRIDE: usize = KV_PAGE + 16;
 
-/// How far ahead of its use a page is fetched when few rows share it, which is when memory is the limit.
-const AHEAD: usize = 4096;
+/// Bytes of keys or values that are fetched while those before them are used, when few rows share them, which is when memory is the
+/// limit. Values are gone through in blocks of so many bytes, so that they are still there for every tile of dimensions.
+const WINDOW: usize = 32 << 10;
+/// So many steps of a loop go without fetching: it would cost the loop registers.
+const STEPS: usize = 16;
 /// Rows up to which that pays.
 const FEW: usize = 16;
 
@@ -47,10 +50,22 @@ pub(super) struct Page<'a> {
 }
 
 impl Page<'_> {
-    /// How far ahead to fetch; 0 fetches what is being read anyway.
+    /// Rows of `row_bytes` bytes in a window: all where nothing is fetched ahead.
     #[inline(always)]
-    fn ahead(&self) -> usize {
-        if self.rows.len() <= FEW { AHEAD } else { 0 }
+    fn window(&self, row_bytes: usize) -> usize {
+        if self.rows.len() <= FEW { (WINDOW / row_bytes).max(1) } else { KV_PAGE }
+    }
+
+    /// To fetch the window of rows of `row_bytes` bytes that begins with `first` and ends before `end`, those at `start`.
+    #[inline(always)]
+    fn ahead(&self, start: &[u8], row_bytes: usize, first: usize, end: usize) -> Ahead {
+        let rows = if self.rows.len() <= FEW { self.window(row_bytes).min(end - first) } else { 0 };
+        Ahead::new(start.as_ptr().wrapping_add(first * row_bytes), rows * row_bytes)
+    }
+
+    /// Values of a key in the page, padding included.
+    fn key_values(&self) -> usize {
+        if self.layout.ty == KvType::Q8_0 { 32 * self.layout.key_blocks() } else { self.layout.head_dim }
     }
 
     /// The keys of this page that row `r` sees, from the page's first; `0..0` when there are none.
@@ -101,7 +116,10 @@ trait Cache {
         scratch: Scratch,
         r0: usize,
         g: usize,
+        ahead: &mut Ahead,
     ) -> [[L; G]; R];
+    /// Bytes of the codes of one value of a key.
+    const KEY_BYTES: usize;
     /// Bytes of one dimension of a value.
     const VALUE_BYTES: usize;
     /// Dimensions `t..t + 16` of the value of key `j` of the page.
@@ -118,6 +136,7 @@ unsafe fn widen<L: Lanes, const BYTES: usize>(p: *const u8) -> L {
 }
 
 impl<const BYTES: usize> Cache for Floats<BYTES> {
+    const KEY_BYTES: usize = BYTES;
     const VALUE_BYTES: usize = BYTES;
     #[inline(always)]
     unsafe fn scores<L: Lanes, const R: usize, const G: usize>(
@@ -125,24 +144,26 @@ impl<const BYTES: usize> Cache for Floats<BYTES> {
         _: Scratch,
         r0: usize,
         g: usize,
+        ahead: &mut Ahead,
     ) -> [[L; G]; R] {
-        let (head_dim, ahead) = (page.layout.head_dim, page.ahead());
+        let head_dim = page.layout.head_dim;
         // SAFETY: rows r0..r0 + R and groups g..g + G exist; each group is [head_dim][16].
         unsafe {
             let q = page.q.as_ptr().add(r0 * head_dim);
             let keys = page.keys.as_ptr().add(g * head_dim * KEYS * BYTES);
             let mut s = [[L::splat(0.0); G]; R];
-            for t in 0..head_dim {
-                let mut k = [L::splat(0.0); G];
-                for g in 0..G {
-                    let at = keys.add((g * head_dim + t) * KEYS * BYTES);
-                    prefetch(at.wrapping_add(ahead));
-                    k[g] = widen::<L, BYTES>(at);
-                }
-                for r in 0..R {
-                    let q = L::splat(*q.add(r * head_dim + t));
+            for first in (0..head_dim).step_by(STEPS) {
+                ahead.fetch(STEPS * G * KEYS * BYTES);
+                for t in first..(first + STEPS).min(head_dim) {
+                    let mut k = [L::splat(0.0); G];
                     for g in 0..G {
-                        s[r][g] = q.fma(k[g], s[r][g]);
+                        k[g] = widen::<L, BYTES>(keys.add((g * head_dim + t) * KEYS * BYTES));
+                    }
+                    for r in 0..R {
+                        let q = L::splat(*q.add(r * head_dim + t));
+                        for g in 0..G {
+                            s[r][g] = q.fma(k[g], s[r][g]);
+                        }
                     }
                 }
             }
@@ -160,6 +181,7 @@ impl<const BYTES: usize> Cache for Floats<BYTES> {
 struct Codes;
 
 impl Cache for Codes {
+    const KEY_BYTES: usize = 1;
     const VALUE_BYTES: usize = 1;
     #[inline(always)]
     unsafe fn scores<L: Lanes, const R: usize, const G: usize>(
@@ -167,8 +189,9 @@ impl Cache for Codes {
         scratch: Scratch,
         _: usize,
         g: usize,
+        ahead: &mut Ahead,
     ) -> [[L; G]; R] {
-        let (blocks, ahead) = (page.layout.key_blocks(), page.ahead());
+        let blocks = page.layout.key_blocks();
         // SAFETY: groups g..g + G exist, each `blocks` blocks of [8][16][4] codes and of 16 scales; the scratch holds R
         // quantized queries.
         unsafe {
@@ -177,11 +200,10 @@ impl Cache for Codes {
             let mut s = [[L::splat(0.0); G]; R];
             for b in 0..blocks {
                 let mut sums = [[L::zero_ints(); G]; R];
+                ahead.fetch(8 * G * KEYS * 4);
                 for t in 0..8 {
                     for g1 in 0..G {
-                        let at = keys.add((((g + g1) * blocks + b) * 8 + t) * 4 * KEYS);
-                        prefetch(at.wrapping_add(ahead).cast());
-                        let k = L::load_bytes(at);
+                        let k = L::load_bytes(keys.add((((g + g1) * blocks + b) * 8 + t) * 4 * KEYS));
                         for r in 0..R {
                             let q = scratch.codes.add(((r * blocks + b) * 8 + t) * 4);
                             sums[r][g1] = L::dot4(sums[r][g1], k, q.cast::<i32>().read_unaligned());
@@ -281,14 +303,27 @@ unsafe fn tile<L: Lanes, C: Cache, const R: usize, const G: usize>(page: &mut Pa
         if page.layout.ty == KvType::Q8_0 {
             quantize_queries(page, scratch, r0, R);
         }
+        let group_bytes = KEYS * C::KEY_BYTES * page.key_values();
         let (mut g, end) = (any.start / KEYS, any.end.div_ceil(KEYS));
-        while end - g >= G {
-            store_scores::<L, R, G>(C::scores::<L, R, G>(page, scratch, r0, g), scratch, g);
-            g += G;
-        }
+        let window = page.window(group_bytes).next_multiple_of(G);
+        page.ahead(page.keys, group_bytes, g, end).fetch(WINDOW);
         while g < end {
-            store_scores::<L, R, 1>(C::scores::<L, R, 1>(page, scratch, r0, g), scratch, g);
-            g += 1;
+            let until = (g + window).min(end);
+            let mut ahead = if until < end {
+                page.ahead(page.keys, group_bytes, until, end)
+            } else {
+                page.ahead(page.values, dim * C::VALUE_BYTES, any.start, any.end)
+            };
+            while until - g >= G {
+                let s = C::scores::<L, R, G>(page, scratch, r0, g, &mut ahead);
+                store_scores::<L, R, G>(s, scratch, g);
+                g += G;
+            }
+            while g < until {
+                let s = C::scores::<L, R, 1>(page, scratch, r0, g, &mut ahead);
+                store_scores::<L, R, 1>(s, scratch, g);
+                g += 1;
+            }
         }
         for (r, v) in visible.iter().enumerate() {
             if v.end > 0 {
@@ -403,16 +438,21 @@ unsafe fn outputs<L: Lanes, C: Cache, const R: usize, const G: usize>(
         return;
     }
     let dim = page.layout.output_dim();
-    let mut t = 0;
-    // SAFETY: `t + 16 * G <= dim` in every call; the rest is the caller's.
-    unsafe {
-        while t + 16 * G <= dim {
-            output_tile::<L, C, R, G>(page, p, r0, keys.clone(), t);
-            t += 16 * G;
-        }
-        while t < dim {
-            output_tile::<L, C, R, 1>(page, p, r0, keys.clone(), t);
-            t += 16;
+    let window = page.window(dim * C::VALUE_BYTES);
+    for first in keys.clone().step_by(window) {
+        let until = (first + window).min(keys.end);
+        let ahead = &mut page.ahead(page.values, dim * C::VALUE_BYTES, until, keys.end);
+        let mut t = 0;
+        // SAFETY: `t + 16 * G <= dim` in every call; the rest is the caller's.
+        unsafe {
+            while t + 16 * G <= dim {
+                output_tile::<L, C, R, G>(page, p, r0, first..until, t, ahead);
+                t += 16 * G;
+            }
+            while t < dim {
+                output_tile::<L, C, R, 1>(page, p, r0, first..until, t, ahead);
+                t += 16;
+            }
         }
     }
 }
@@ -424,6 +464,7 @@ unsafe fn output_tile<L: Lanes, C: Cache, const R: usize, const G: usize>(
     r0: usize,
     keys: Range<usize>,
     t: usize,
+    ahead: &mut Ahead,
 ) {
     let dim = page.layout.output_dim();
     // SAFETY: rows r0..r0 + R have `dim` outputs and 512 weights; `t + 16 * G <= dim`; keys lie within the page.
@@ -435,18 +476,18 @@ unsafe fn output_tile<L: Lanes, C: Cache, const R: usize, const G: usize>(
                 acc[r][g] = L::load(o.add(r * dim + 16 * g));
             }
         }
-        let value_bytes = dim * C::VALUE_BYTES;
-        let values = page.values.as_ptr().wrapping_add(t * C::VALUE_BYTES + page.ahead());
-        for j in keys {
-            let mut v = [L::splat(0.0); G];
-            prefetch(values.wrapping_add(j * value_bytes));
-            for g in 0..G {
-                v[g] = C::value::<L>(page, j, t + 16 * g);
-            }
-            for r in 0..R {
-                let p = L::splat(p.add(r * STRIDE + j).read_unaligned());
+        for first in keys.clone().step_by(STEPS) {
+            ahead.fetch(STEPS * 16 * G * C::VALUE_BYTES);
+            for j in first..(first + STEPS).min(keys.end) {
+                let mut v = [L::splat(0.0); G];
                 for g in 0..G {
-                    acc[r][g] = p.fma(v[g], acc[r][g]);
+                    v[g] = C::value::<L>(page, j, t + 16 * g);
+                }
+                for r in 0..R {
+                    let p = L::splat(p.add(r * STRIDE + j).read_unaligned());
+                    for g in 0..G {
+                        acc[r][g] = p.fma(v[g], acc[r][g]);
+                    }
                 }
             }
         }

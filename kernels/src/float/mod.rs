@@ -12,7 +12,6 @@ pub(crate) mod lanes;
 mod math;
 mod matmul;
 mod norm;
-mod prefetch;
 mod rope;
 pub(crate) mod table;
 

@@ -10,6 +10,7 @@ use super::tile::{Head, MAX_ROWS, Rows, Tile, TileFormat};
 use crate::format::GROUP;
 use crate::list::tile;
 use crate::matrix::{MatMut, Matrix, QuantizedRows};
+use crate::prefetch::{LINE, STREAMS};
 use crate::table::Matmul;
 use std::arch::x86_64::*;
 
@@ -18,11 +19,6 @@ pub(crate) const TILES: usize = 2;
 
 /// Bytes of the window that a GEMV has fetched while it works on the one before, unless a tile's rows are more.
 const WINDOW: usize = 32 << 10;
-/// Places in a window from which lines are fetched in turn. One alone leaves memory waiting: the cache's own prefetcher
-/// starts anew in every page of 4 KiB, and then so many starts overlap.
-const STREAMS: usize = 4;
-/// Bytes of a cache line.
-const LINE: usize = 64;
 
 /// So many blocks ahead a GEMV stages heads.
 const AHEAD: usize = 4;
