@@ -8,24 +8,23 @@ pub(crate) const STREAMS: usize = 4;
 
 /// A range of memory that is fetched bit by bit while something else is worked on.
 pub(crate) struct Ahead {
-    start: *const u8,
-    /// From one stream to the next.
+    /// The next line of the first stream, and from one stream to the next.
+    next: *const u8,
     stream: usize,
-    lines: usize,
-    done: usize,
-    /// What the other work has used of its own, in bytes: it gets so many here.
-    used: usize,
+    /// Bytes that are left, and those of them that are due: as many as the other work has used of its own.
+    left: usize,
+    due: usize,
 }
 
 impl Ahead {
     /// For so many bytes from `start` on, of any memory, up to whole lines of each stream.
     #[inline(always)]
     pub(crate) fn new(start: *const u8, bytes: usize) -> Ahead {
-        let stream = bytes.div_ceil(LINE).div_ceil(STREAMS);
-        Ahead { start, stream: stream * LINE, lines: stream * STREAMS, done: 0, used: 0 }
+        let left = bytes.next_multiple_of(LINE * STREAMS);
+        Ahead { next: start, stream: left / STREAMS, left, due: 0 }
     }
 
-    /// Fetches as much as the other work has just used.
+    /// Fetches as much as the other work has just used, to a line of each stream.
     #[inline(always)]
     pub(crate) fn fetch(&mut self, used: usize) {
         self.each_line(used, prefetch);
@@ -33,11 +32,14 @@ impl Ahead {
 
     #[inline(always)]
     fn each_line(&mut self, used: usize, mut fetch: impl FnMut(*const u8)) {
-        self.used += used;
-        while self.done < self.lines && self.done * LINE < self.used {
-            let line = self.done / STREAMS * LINE;
-            fetch(self.start.wrapping_add(self.done % STREAMS * self.stream + line));
-            self.done += 1;
+        self.due = (self.due + used).min(self.left);
+        while self.due >= LINE * STREAMS {
+            for stream in 0..STREAMS {
+                fetch(self.next.wrapping_add(stream * self.stream));
+            }
+            self.next = self.next.wrapping_add(LINE);
+            self.due -= LINE * STREAMS;
+            self.left -= LINE * STREAMS;
         }
     }
 }
@@ -72,10 +74,10 @@ mod tests {
                     (Ahead::new(std::ptr::null(), bytes), HashSet::new(), 0);
                 let whole = bytes.div_ceil(LINE * STREAMS) * STREAMS;
                 while calls * used < whole * LINE {
-                    let before = lines.len();
                     ahead.each_line(used, |line| assert!(lines.insert(line.addr() / LINE)));
-                    assert!(lines.len() - before <= used.div_ceil(LINE), "{bytes} bytes, {used} at once");
                     calls += 1;
+                    let due = (calls * used).min(whole * LINE) / LINE;
+                    assert_eq!(lines.len(), due / STREAMS * STREAMS, "{bytes} bytes, {used} at once");
                 }
                 assert_eq!(lines, (0..whole).collect(), "{bytes} bytes, {used} at once");
                 ahead.each_line(1 << 20, |_| panic!("past the end"));
