@@ -151,12 +151,16 @@ impl Crew<'_> {
     /// # Panics
     /// When `f` panics, and when `f` itself starts an operation of the crew.
     pub fn for_each(&self, chunks: usize, f: impl Fn(usize, usize) + Sync) {
-        let ends: Vec<usize> = (1..=self.threads).map(|t| chunks * t / self.threads).collect();
-        self.for_each_of(&ends, f);
+        self.for_each_to(&self.even_ends(chunks), f);
+    }
+
+    /// Where the shares of the threads end when so many chunks are shared out evenly.
+    fn even_ends(&self, chunks: usize) -> Vec<usize> {
+        (1..=self.threads).map(|t| chunks * t / self.threads).collect()
     }
 
     /// As [`Crew::for_each`], where the thread `t` begins with the chunks from `ends[t - 1]`, or 0, to `ends[t]`.
-    fn for_each_of(&self, ends: &[usize], f: impl Fn(usize, usize) + Sync) {
+    fn for_each_to(&self, ends: &[usize], f: impl Fn(usize, usize) + Sync) {
         let chunks = ends.last().copied().unwrap_or(0);
         let Some(shared) = self.shared.filter(|_| chunks > 1) else {
             return (0..chunks).for_each(|i| f(0, i));
@@ -172,13 +176,17 @@ impl Crew<'_> {
 
     /// Calls `f(worker, item)` for every item, as [`Crew::for_each`]. Items may hold disjoint `&mut` parts of one result.
     pub fn for_each_owned<T: Send>(&self, items: Vec<T>, f: impl Fn(usize, T) + Sync) {
-        let share = items.len().div_ceil(self.threads).max(1);
-        let mut items = items.into_iter();
-        self.for_each_share((0..self.threads).map(|_| items.by_ref().take(share).collect()).collect(), f);
+        self.for_each_owned_to(&self.even_ends(items.len()), items, f);
     }
 
     /// As [`Crew::for_each_owned`], where the thread `t` begins with the items of `shares[t]`, first to last.
     pub fn for_each_share<T: Send>(&self, shares: Vec<Vec<T>>, f: impl Fn(usize, T) + Sync) {
+        let mut ends: Vec<usize> = shares.iter().map(Vec::len).collect();
+        (1..ends.len()).for_each(|t| ends[t] += ends[t - 1]);
+        self.for_each_owned_to(&ends, shares.into_iter().flatten().collect(), f);
+    }
+
+    fn for_each_owned_to<T: Send>(&self, ends: &[usize], items: Vec<T>, f: impl Fn(usize, T) + Sync) {
         struct Items<T>(Vec<std::mem::ManuallyDrop<T>>);
         impl<T> Items<T> {
             /// # Safety
@@ -190,16 +198,9 @@ impl Crew<'_> {
         }
         // SAFETY: an item moves to the one thread that takes it; nothing else of it is shared.
         unsafe impl<T: Send> Sync for Items<T> {}
-        let ends: Vec<usize> = shares
-            .iter()
-            .scan(0, |end, s| {
-                *end += s.len();
-                Some(*end)
-            })
-            .collect();
-        let items = Items(shares.into_iter().flatten().map(std::mem::ManuallyDrop::new).collect());
-        // SAFETY: `for_each_of` calls each index once.
-        self.for_each_of(&ends, |worker, i| f(worker, unsafe { items.take(i) }));
+        let items = Items(items.into_iter().map(std::mem::ManuallyDrop::new).collect());
+        // SAFETY: `for_each_to` calls each index once, and every index below the last of `ends`, which is the number of items.
+        self.for_each_to(ends, |worker, i| f(worker, unsafe { items.take(i) }));
     }
 }
 
