@@ -1,8 +1,8 @@
 //! Decode's attention over a cache that is not in the CPU's caches, as Markdown:
 //!
-//!     cargo run --release -p kinglet-bench --example attention -- [--tiers NAME,NAME…] [--types f32,f16,q8_0] [--keys N,N…]
+//!     cargo run --release -p kinglet-bench --example attention -- [--tiers NAME,NAME…] [--types f32,f16,q8_0] [--keys N,N…] [--kib N]
 //!
-//! For the heads of the three models and each number of keys: pages of 256 MiB of key heads are attended to one after the other by
+//! For the heads of the three models and each number of keys: pages of 256 MiB of key heads (or `--kib`: 512 are in L2) are attended to one after the other by
 //! the query heads that share them. *GB/s* are of the keys and values that are seen, *share* that of a plain read of the
 //! same bytes; medians of rounds in turns. `bench/log/x86.md` keeps runs.
 
@@ -14,7 +14,7 @@ use std::time::Instant;
 /// Model, query heads for each key head, values of a head.
 const HEADS: [(&str, usize, usize); 3] =
     [("SmolLM2 135M", 3, 64), ("Gemma 3 270M", 4, 256), ("Qwen2.5 0.5B", 7, 64)];
-const MEMORY: usize = 256 << 20;
+const MEMORY_KIB: usize = 256 << 10;
 const ROUNDS: usize = 7;
 
 /// Pages of one key head after the other, keys and values of each together.
@@ -25,7 +25,7 @@ struct Pages {
 }
 
 impl Pages {
-    fn new(kernels: &Kernels, ty: KvType, dim: usize) -> Result<Pages, kinglet_kernels::Error> {
+    fn new(kernels: &Kernels, ty: KvType, dim: usize, kib: usize) -> Result<Pages, kinglet_kernels::Error> {
         let layout = KvLayout { ty, head_dim: dim, value_dim: dim };
         let page_bytes = layout.key_page_bytes() + layout.value_page_bytes();
         let mut page = vec![0; page_bytes];
@@ -34,7 +34,7 @@ impl Pages {
             let x: Vec<f32> = (0..dim).map(|i| ((slot * 31 + i * 7) % 17) as f32 / 8.0 - 1.0).collect();
             kernels.store_kv(layout, keys, values, slot, &x, &x)?;
         }
-        Ok(Pages { layout, data: page.repeat(MEMORY.div_ceil(page_bytes)), page_bytes })
+        Ok(Pages { layout, data: page.repeat((kib << 10).div_ceil(page_bytes)), page_bytes })
     }
 
     /// Seconds for the first `seen` keys of every page.
@@ -59,6 +59,7 @@ impl Pages {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (mut tiers, mut types, mut seen) = (Tier::usable(), vec![KvType::F16], vec![64, KV_PAGE]);
+    let mut kib = MEMORY_KIB;
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         let value = args.next().ok_or_else(|| format!("`{arg}` needs a value"))?;
@@ -66,6 +67,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         match arg.as_str() {
             "--tiers" => tiers = list.map(str::parse).collect::<Result<_, _>>()?,
             "--keys" => seen = list.map(str::parse).collect::<Result<_, _>>()?,
+            "--kib" => kib = value.parse()?,
             "--types" => {
                 let known = [KvType::F32, KvType::F16, KvType::Q8_0];
                 let find =
@@ -73,8 +75,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 types =
                     list.by_ref().map(find).collect::<Option<_>>().ok_or("types are f32, f16 and q8_0")?;
             }
-            other => return Err(format!("`{other}` is not an option: --tiers, --types, --keys").into()),
+            other => {
+                return Err(format!("`{other}` is not an option: --tiers, --types, --keys, --kib").into());
+            }
         }
+    }
+    if !(1..=MEMORY_KIB).contains(&kib) {
+        return Err(format!("--kib are 1 to {MEMORY_KIB}").into());
     }
     if !seen.iter().all(|n| (1..=KV_PAGE).contains(n)) {
         return Err(format!("--keys are 1 to {KV_PAGE}, the keys of a page").into());
@@ -83,11 +90,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("| heads | cache | keys | tier | GB/s | read GB/s | share |\n|---|---|---:|---|---:|---:|---:|");
     for (model, rows, dim) in HEADS {
         for ty in &types {
-            let pages = Pages::new(&Kernels::detect()?, *ty, dim)?;
+            let pages = Pages::new(&Kernels::detect()?, *ty, dim, kib)?;
             for seen in &seen {
                 let gb = (pages.data.len() / KV_PAGE * seen) as f64 / 1e9;
                 let mut samples = vec![[(); 3].map(|()| Vec::new()); kernels.len()];
-                for _ in 0..ROUNDS {
+                for _ in 0..ROUNDS * MEMORY_KIB / kib {
                     for (kernels, samples) in kernels.iter().zip(&mut samples) {
                         let reading = best(|read| {
                             let start = Instant::now();

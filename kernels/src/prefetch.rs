@@ -46,7 +46,7 @@ impl Ahead {
 
 /// Fetches the line at `p` into L2, which may be any address: a prefetch never faults.
 #[inline(always)]
-fn prefetch(p: *const u8) {
+pub(crate) fn prefetch(p: *const u8) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: part of every x86-64, and of any address harmless.
     unsafe {

@@ -5,8 +5,9 @@
 //! fork/join of the pool. Results never depend on who computed a chunk (law 1).
 //!
 //! **Beside other processes.** Each thread begins with its own part of the chunks, and one that has finished takes over what
-//! others have left: a thread that the system does not run holds back at most the one chunk it has claimed. Whoever waits for it spins briefly and then sleeps, which leaves a core free on which the system
-//! runs the thread that is waited for. Between regions all threads sleep.
+//! others have left: a thread that the system does not run holds back at most the one chunk it has claimed. Whoever waits
+//! for it spins briefly and then sleeps, which leaves a core free on which the system runs the thread that is waited for.
+//! Between regions all threads sleep.
 
 mod pace;
 mod shared;

@@ -50,17 +50,22 @@ pub(super) struct Page<'a> {
 }
 
 impl Page<'_> {
+    #[inline(always)]
+    fn few_rows(&self) -> bool {
+        self.rows.len() <= FEW
+    }
+
     /// Rows of `row_bytes` bytes in a window: all where nothing is fetched ahead.
     #[inline(always)]
     fn window(&self, row_bytes: usize) -> usize {
-        if self.rows.len() <= FEW { (WINDOW / row_bytes).max(1) } else { KV_PAGE }
+        if self.few_rows() { (WINDOW / row_bytes).max(1) } else { KV_PAGE }
     }
 
-    /// To fetch the window of rows of `row_bytes` bytes that begins with `first` and ends before `end`, those at `start`.
+    /// To fetch `rows` of `row_bytes` bytes of those at `start`, where anything is fetched.
     #[inline(always)]
-    fn ahead(&self, start: &[u8], row_bytes: usize, first: usize, end: usize) -> Ahead {
-        let rows = if self.rows.len() <= FEW { self.window(row_bytes).min(end - first) } else { 0 };
-        Ahead::new(start.as_ptr().wrapping_add(first * row_bytes), rows * row_bytes)
+    fn ahead(&self, start: &[u8], row_bytes: usize, rows: Range<usize>) -> Ahead {
+        let bytes = if self.few_rows() { rows.len() * row_bytes } else { 0 };
+        Ahead::new(start.as_ptr().wrapping_add(rows.start * row_bytes), bytes)
     }
 
     /// Values of a key in the page, padding included.
@@ -118,10 +123,8 @@ trait Cache {
         g: usize,
         ahead: &mut Ahead,
     ) -> [[L; G]; R];
-    /// Bytes of the codes of one value of a key.
-    const KEY_BYTES: usize;
-    /// Bytes of one dimension of a value.
-    const VALUE_BYTES: usize;
+    /// Bytes of one dimension of a key or value, without scales.
+    const BYTES: usize;
     /// Dimensions `t..t + 16` of the value of key `j` of the page.
     unsafe fn value<L: Lanes>(page: &Page<'_>, j: usize, t: usize) -> L;
 }
@@ -136,8 +139,7 @@ unsafe fn widen<L: Lanes, const BYTES: usize>(p: *const u8) -> L {
 }
 
 impl<const BYTES: usize> Cache for Floats<BYTES> {
-    const KEY_BYTES: usize = BYTES;
-    const VALUE_BYTES: usize = BYTES;
+    const BYTES: usize = BYTES;
     #[inline(always)]
     unsafe fn scores<L: Lanes, const R: usize, const G: usize>(
         page: &Page<'_>,
@@ -181,8 +183,7 @@ impl<const BYTES: usize> Cache for Floats<BYTES> {
 struct Codes;
 
 impl Cache for Codes {
-    const KEY_BYTES: usize = 1;
-    const VALUE_BYTES: usize = 1;
+    const BYTES: usize = 1;
     #[inline(always)]
     unsafe fn scores<L: Lanes, const R: usize, const G: usize>(
         page: &Page<'_>,
@@ -303,16 +304,17 @@ unsafe fn tile<L: Lanes, C: Cache, const R: usize, const G: usize>(page: &mut Pa
         if page.layout.ty == KvType::Q8_0 {
             quantize_queries(page, scratch, r0, R);
         }
-        let group_bytes = KEYS * C::KEY_BYTES * page.key_values();
+        let (group_bytes, value_bytes) = (KEYS * C::BYTES * page.key_values(), dim * C::BYTES);
         let (mut g, end) = (any.start / KEYS, any.end.div_ceil(KEYS));
         let window = page.window(group_bytes).next_multiple_of(G);
-        page.ahead(page.keys, group_bytes, g, end).fetch(WINDOW);
+        page.ahead(page.keys, group_bytes, g..(g + window).min(end)).fetch(window * group_bytes);
         while g < end {
             let until = (g + window).min(end);
             let mut ahead = if until < end {
-                page.ahead(page.keys, group_bytes, until, end)
+                page.ahead(page.keys, group_bytes, until..(until + window).min(end))
             } else {
-                page.ahead(page.values, dim * C::VALUE_BYTES, any.start, any.end)
+                let values = any.start..(any.start + page.window(value_bytes)).min(any.end);
+                page.ahead(page.values, value_bytes, values)
             };
             while until - g >= G {
                 let s = C::scores::<L, R, G>(page, scratch, r0, g, &mut ahead);
@@ -438,10 +440,11 @@ unsafe fn outputs<L: Lanes, C: Cache, const R: usize, const G: usize>(
         return;
     }
     let dim = page.layout.output_dim();
-    let window = page.window(dim * C::VALUE_BYTES);
+    let value_bytes = dim * C::BYTES;
+    let window = page.window(value_bytes);
     for first in keys.clone().step_by(window) {
         let until = (first + window).min(keys.end);
-        let ahead = &mut page.ahead(page.values, dim * C::VALUE_BYTES, until, keys.end);
+        let ahead = &mut page.ahead(page.values, value_bytes, until..(until + window).min(keys.end));
         let mut t = 0;
         // SAFETY: `t + 16 * G <= dim` in every call; the rest is the caller's.
         unsafe {
@@ -477,7 +480,7 @@ unsafe fn output_tile<L: Lanes, C: Cache, const R: usize, const G: usize>(
             }
         }
         for first in keys.clone().step_by(STEPS) {
-            ahead.fetch(STEPS * 16 * G * C::VALUE_BYTES);
+            ahead.fetch(STEPS * 16 * G * C::BYTES);
             for j in first..(first + STEPS).min(keys.end) {
                 let mut v = [L::splat(0.0); G];
                 for g in 0..G {

@@ -10,7 +10,7 @@ use super::tile::{Head, MAX_ROWS, Rows, Tile, TileFormat};
 use crate::format::GROUP;
 use crate::list::tile;
 use crate::matrix::{MatMut, Matrix, QuantizedRows};
-use crate::prefetch::{LINE, STREAMS};
+use crate::prefetch::{LINE, STREAMS, prefetch};
 use crate::table::Matmul;
 use std::arch::x86_64::*;
 
@@ -165,8 +165,7 @@ impl Ahead {
     /// Fetches group `g`'s share, a few lines at a time: a burst per super-block would fill the queues of the cache.
     #[inline(always)]
     fn fetch(&self, g: usize) {
-        // SAFETY: part of every x86-64; a prefetch of any address is harmless, also past the end of the mapping.
-        self.each_line(g, |line| unsafe { _mm_prefetch::<_MM_HINT_T1>(line.cast()) });
+        self.each_line(g, prefetch);
         if let Some(near) = self.near {
             fetch_tile(near, self.near_per_group, g);
         }
@@ -195,7 +194,7 @@ fn tile_at(w: &Matrix<'_>, r: usize) -> *const u8 {
 #[inline(always)]
 fn fetch_tile(start: *const u8, per_group: usize, g: usize) {
     for line in (0..per_group).step_by(LINE) {
-        // SAFETY: as above.
+        // SAFETY: part of every x86-64; a prefetch of any address is harmless, also past the end of the mapping.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(g * per_group + line).cast()) };
     }
 }

@@ -107,11 +107,12 @@ impl<'a> Ops<'a> {
         Input { x, quantized: rows.map_err(|e| self.note(Err(e))).ok(), n }
     }
 
-    /// Rows of the next part, when a thread has so many `left`: parts become smaller towards the end, so that a thread that is
-    /// late there leaves little to wait for.
-    fn part(&self, left: usize) -> usize {
+    /// Takes the next part of `rows`, of a thread that has so many `left` in all: parts become smaller towards the end, so that a
+    /// thread that is late there leaves little to wait for.
+    fn take_part(&self, rows: &mut Range<usize>, left: usize, most: usize) -> Option<Range<usize>> {
         let part = if self.crew.threads() == 1 { left } else { left.div_ceil(2) };
-        part.next_multiple_of(ROW_TILE)
+        let end = (rows.start + part.next_multiple_of(ROW_TILE).min(most)).min(rows.end);
+        (rows.start < end).then(|| std::mem::replace(&mut rows.start, end)..end)
     }
 
     /// Every projection of one input, divided among the crew as one operation: `out` is `[n][rows]`.
@@ -139,10 +140,9 @@ impl<'a> Ops<'a> {
             };
             for (t, (parts, left)) in shares.iter_mut().zip(&mut left).enumerate() {
                 let mut rows = share(linear.weight.rows(), t, threads);
-                while !rows.is_empty() {
-                    let part = rows.start..(rows.start + self.part(*left)).min(rows.end);
+                while let Some(part) = self.take_part(&mut rows, *left, usize::MAX) {
                     let (y, after) = rest.split_rows(part.len());
-                    (rest, rows.start) = (after, part.end);
+                    rest = after;
                     *left -= part.len();
                     let bias = linear.bias.as_deref().map(|b| &b[part.clone()]);
                     parts.push((linear.weight.slice_rows(part), input, linear.scale, bias, y));
@@ -183,10 +183,11 @@ impl<'a> Ops<'a> {
         let mut shares = Vec::with_capacity(threads);
         for t in 0..threads {
             let (mut rows, mut parts) = (share(width, t, threads), Vec::new());
-            while !rows.is_empty() {
-                let part = rows.start..(rows.start + self.part(rows.len()).min(most)).min(rows.end);
+            let mut left = rows.len();
+            while let Some(part) = self.take_part(&mut rows, left, most) {
                 let (out, after) = rest.split(part.len());
-                (rest, rows.start) = (after, part.end);
+                rest = after;
+                left -= part.len();
                 let [gate, up] = [gate, up].map(|l| l.weight.slice_rows(part.clone()));
                 parts.push((gate.followed_by(&up), up, part, out));
             }
@@ -367,4 +368,30 @@ fn work_of(projections: &[(&Linear<'_>, Input<'_>, &mut [f32])]) -> Work {
         work.macs += w.rows() * w.cols() * input.n;
     }
     work
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_are_every_row_once_in_whole_tiles() {
+        for threads in 1..=9 {
+            for rows in (0..=5 * ROW_TILE).chain([576, 1000, 49152]) {
+                let shares: Vec<_> = (0..threads).map(|t| share(rows, t, threads)).collect();
+                assert_eq!(
+                    (shares[0].start, shares[threads - 1].end),
+                    (0, rows),
+                    "{rows} rows, {threads} threads"
+                );
+                assert!(shares.windows(2).all(|s| s[0].end == s[1].start), "{shares:?}");
+                let whole = |s: &&Range<usize>| s.start.is_multiple_of(ROW_TILE) || s.is_empty();
+                assert_eq!(shares.iter().find(|s| !whole(s)), None, "{rows} rows, {threads} threads");
+                // As even as whole tiles can be.
+                let tiles = |s: &Range<usize>| s.len().div_ceil(ROW_TILE);
+                let (most, least) = (shares.iter().map(tiles).max(), shares.iter().map(tiles).min());
+                assert!(most <= least.map(|n| n + 1), "{shares:?}");
+            }
+        }
+    }
 }

@@ -225,3 +225,60 @@ impl Weights<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gguf::Gguf;
+    use crate::model::Model;
+    use std::path::Path;
+
+    /// The attention of `layer`, and its projections of the stream.
+    fn attention<'a, 'b>(layer: &'b LayerWeights<'a>) -> (&'b DirectWeights<'a>, &'b Linear<'a>) {
+        let MixerWeights::Attention(attention) = &layer.mixer else { panic!("{:?}", layer.mixer) };
+        let QkvWeights::Direct(qkv) = &attention.qkv else { panic!("{:?}", attention.qkv) };
+        (qkv, &attention.o)
+    }
+
+    fn with_weights(name: &str, check: impl Fn(&Weights<'_>)) {
+        let path =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../reference/fixtures/{name}/model.gguf"));
+        check(&Model::new(&Gguf::open(&path).unwrap()).unwrap().weights);
+    }
+
+    /// Where a matrix begins, which tells tensors and their parts apart.
+    fn start(w: Option<&Matrix<'_>>) -> Option<*const u8> {
+        w.map(|w| w.data().as_ptr())
+    }
+
+    #[test]
+    fn each_matrix_knows_the_one_that_a_token_needs_next() {
+        with_weights("llama-tinyllama", |w| {
+            let mut order = Vec::new();
+            for layer in &w.layers {
+                let (qkv, o) = attention(layer);
+                let FfnWeights::Dense(ffn) = &layer.ffn else { panic!("{:?}", layer.ffn) };
+                order.extend([&qkv.q, &qkv.k, &qkv.v, o, ffn.gate.as_ref().unwrap(), &ffn.up, &ffn.down]);
+            }
+            order.push(&w.output);
+            assert!(w.layers.len() > 1);
+            for (i, linear) in order.iter().enumerate() {
+                let next = &order[(i + 1) % order.len()].weight;
+                assert_eq!(start(linear.next.as_ref()), start(Some(next)), "projection {i}");
+            }
+        });
+    }
+
+    #[test]
+    fn what_experts_need_is_not_known_beforehand() {
+        with_weights("tiny-llama-moe", |w| {
+            for (i, layer) in w.layers.iter().enumerate() {
+                let (qkv, o) = attention(layer);
+                assert_eq!(start(qkv.v.next.as_ref()), start(Some(&o.weight)), "layer {i}");
+                assert_eq!(start(o.next.as_ref()), None, "layer {i}");
+            }
+            let first = &attention(&w.layers[0]).0.q.weight;
+            assert_eq!(start(w.output.next.as_ref()), start(Some(first)));
+        });
+    }
+}
