@@ -97,8 +97,9 @@ impl<'a> Matrix<'a> {
         self.data
     }
 
-    /// The same matrix, with a hint: when its last row is multiplied, `next` comes soon. A product of few columns then fetches the
-    /// first 32 KiB or so of `next` into the cache while it still computes, on x86-64. Results do not depend on it.
+    /// The same matrix, with a hint: when its last row is multiplied, `next` comes soon. A product then fetches the beginning of
+    /// `next` into the cache while it still computes, on x86-64: 32 KiB or so, with many columns as much as a panel has.
+    /// Results do not depend on it.
     ///
     /// ```
     /// # use kinglet_kernels::{Format, Matrix};

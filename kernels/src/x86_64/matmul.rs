@@ -2,7 +2,7 @@
 //!
 //! *GEMV* (few columns): each block of `ROWS` rows is unpacked to tiles and used at once, with the next rows prefetched
 //! line by line. *GEMM* (many columns): a panel of two tiles' rows is unpacked into caller-provided scratch that stays in
-//! cache, and every `COLUMNS` columns run over it. Both do the arithmetic of [`super::dot`], so they return the same bits.
+//! cache, and every `COLUMNS` columns run over it, while the next rows are fetched. Both do the arithmetic of [`super::dot`], so they return the same bits.
 
 use super::dot::{Acc, Activations, Columns, ScaledSums, accumulate, accumulate_mins, mins_per_group, store};
 use super::simd::Simd;
@@ -10,7 +10,7 @@ use super::tile::{Head, MAX_ROWS, Rows, Tile, TileFormat};
 use crate::format::GROUP;
 use crate::list::tile;
 use crate::matrix::{MatMut, Matrix, QuantizedRows};
-use crate::prefetch::{LINE, STREAMS, prefetch};
+use crate::prefetch::{self, LINE, STREAMS};
 use crate::table::Matmul;
 use std::arch::x86_64::*;
 
@@ -143,11 +143,7 @@ impl Ahead {
         let tiles = WINDOW.div_ceil(tile.max(1));
         let (window, within) = (r0 / n / tiles, r0 / n % tiles);
         let tiles_here = (w.rows().div_ceil(n) - window * tiles).min(tiles);
-        let next = match w.data().get((window + 1) * tiles * tile..) {
-            // Rows with gaps between them are no stream.
-            Some(rest) if !rest.is_empty() && w.stride() == w.row_bytes() => rest,
-            _ => w.next(),
-        };
+        let next = from_row(w, (window + 1) * tiles * n);
         let stream = next.len().min(tiles * tile) / STREAMS;
         let all = stream.div_ceil(LINE);
         let share = all.div_ceil(tiles_here);
@@ -165,7 +161,7 @@ impl Ahead {
     /// Fetches group `g`'s share, a few lines at a time: a burst per super-block would fill the queues of the cache.
     #[inline(always)]
     fn fetch(&self, g: usize) {
-        self.each_line(g, prefetch);
+        self.each_line(g, prefetch::prefetch);
         if let Some(near) = self.near {
             fetch_tile(near, self.near_per_group, g);
         }
@@ -181,6 +177,16 @@ impl Ahead {
                 fetch(line.wrapping_add(stream * self.stream));
             }
         }
+    }
+}
+
+/// The rows from `row` on, or else the next matrix.
+#[inline(always)]
+fn from_row<'a>(w: &Matrix<'a>, row: usize) -> &'a [u8] {
+    match w.data().get(row * w.stride()..) {
+        // Rows with gaps between them are no stream.
+        Some(rest) if !rest.is_empty() && w.stride() == w.row_bytes() => rest,
+        _ => w.next(),
     }
 }
 
@@ -279,20 +285,27 @@ unsafe fn gemm<S: Simd, T: TileFormat<S>>(
     for row in (0..w.rows()).step_by(TILES * S::ROWS) {
         let live = (TILES * S::ROWS).min(w.rows() - row);
         // SAFETY: both panels hold `groups` tiles.
-        unsafe { unpack_panels::<S, T>(w, row, live, panels) };
+        unsafe { unpack_panels::<S, T>(w, row, live, panels, &[]) };
         let at = Block { groups, row, live, column: 0 };
+        let next = next_rows(w, row + live, TILES * S::ROWS);
         // SAFETY: both panels hold `groups` tiles; one is enough for the rows of one tile.
         unsafe {
             if live > S::ROWS {
-                all_columns::<S, T, 2>(panels.map(<*mut _>::cast_const), x, y, at);
+                all_columns::<S, T, 2>(panels.map(<*mut _>::cast_const), x, y, at, next);
             } else {
-                all_columns::<S, T, 1>([panels[0]], x, y, at);
+                all_columns::<S, T, 1>([panels[0]], x, y, at, next);
             }
         }
     }
 }
 
-/// The tiles of `live` rows from `row` on, as many panels of them as there are tiles.
+/// What is multiplied after the rows before `row`: `n` rows from there on, or as much of the next matrix.
+pub(crate) fn next_rows<'a>(w: &Matrix<'a>, row: usize, n: usize) -> &'a [u8] {
+    let next = from_row(w, row);
+    &next[..next.len().min(n * w.row_bytes())]
+}
+
+/// The tiles of `live` rows from `row` on, as many panels of them as there are tiles, while `next` is fetched.
 ///
 /// # Safety
 /// The tier is usable; the rows exist; each panel has room for a tile of each group.
@@ -301,23 +314,21 @@ pub(crate) unsafe fn unpack_panels<S: Simd, T: TileFormat<S>>(
     row: usize,
     live: usize,
     panels: [*mut Tile<S>; TILES],
+    next: &[u8],
 ) {
+    let mut ahead = prefetch::Ahead::new(next.as_ptr(), next.len());
     for (t, panel) in panels.into_iter().enumerate().take(live.div_ceil(S::ROWS)) {
         let first = row + t * S::ROWS;
         let rows = TileRows::new(w, first, S::ROWS);
-        let next = tile_at(w, first + S::ROWS);
-        let per_group = (S::ROWS * w.row_bytes()).div_ceil((w.cols() / GROUP).max(1));
         for b in 0..w.cols() / GROUP / T::GROUPS {
-            for g in b * T::GROUPS..(b + 1) * T::GROUPS {
-                fetch_tile(next, per_group, g);
-            }
+            ahead.fetch(S::ROWS * T::BYTES);
             // SAFETY: block b lies within every row, its tiles within the panel.
             unsafe { S::unpack::<T>(rows.block(b * T::BYTES), panel.add(b * T::GROUPS)) };
         }
     }
 }
 
-/// `R` panels times all columns.
+/// `R` panels times all columns, while `next` is fetched.
 ///
 /// # Safety
 /// As [`Simd::multiply`].
@@ -326,9 +337,13 @@ pub(crate) unsafe fn all_columns<S: Simd, T: TileFormat<S>, const R: usize>(
     x: Activations<'_>,
     y: &mut MatMut<'_>,
     at: Block,
+    next: &[u8],
 ) {
+    let mut ahead = prefetch::Ahead::new(next.as_ptr(), next.len());
+    let share = (next.len() * S::COLUMNS).div_ceil(x.rows.n().max(1));
     for column in (0..x.rows.n()).step_by(S::COLUMNS) {
         let at = Block { column, ..at };
+        ahead.fetch(share);
         // SAFETY: the caller's.
         unsafe {
             match S::COLUMNS.min(x.rows.n() - column) {
@@ -348,7 +363,7 @@ pub(crate) unsafe fn all_columns<S: Simd, T: TileFormat<S>, const R: usize>(
 
 #[cfg(test)]
 mod tests {
-    use super::{Ahead, GROUP, LINE, WINDOW};
+    use super::{Ahead, GROUP, LINE, WINDOW, next_rows};
     use crate::{Format, Matrix};
     use std::collections::HashSet;
     use std::ops::Range;
@@ -393,5 +408,20 @@ mod tests {
                 assert!(lines(&after, 0..after.len()).is_disjoint(&fetched(&begin, n)), "{case}");
             }
         }
+    }
+
+    #[test]
+    fn a_gemm_fetches_the_next_rows_or_the_next_matrix() {
+        let (data, after) = (vec![0; 100 * 18], vec![0; 10 * 18]);
+        let next = Matrix::new(Format::Q4_0, &after, 10, 32).unwrap();
+        let w = Matrix::new(Format::Q4_0, &data, 100, 32).unwrap();
+        let chained = w.followed_by(&next);
+        assert_eq!(next_rows(&w, 32, 32).as_ptr_range(), data[32 * 18..64 * 18].as_ptr_range());
+        assert_eq!(next_rows(&chained, 96, 32).as_ptr_range(), data[96 * 18..].as_ptr_range());
+        assert!(next_rows(&w, 100, 32).is_empty());
+        assert_eq!(next_rows(&chained, 100, 4).as_ptr_range(), after[..4 * 18].as_ptr_range());
+        assert_eq!(next_rows(&chained, 100, 32).as_ptr_range(), after.as_ptr_range());
+        let gaps = Matrix::with_stride(Format::Q4_0, &data, 50, 32, 36).unwrap();
+        assert!(next_rows(&gaps, 32, 16).is_empty());
     }
 }

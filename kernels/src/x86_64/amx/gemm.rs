@@ -7,7 +7,9 @@
 #![allow(clippy::needless_range_loop, reason = "row and column index several arrays at once")]
 
 use super::super::dot::{Acc, Activations, ScaledSums, accumulate_mins, mins_per_group, store};
-use super::super::matmul::{self, Block, COLUMN_BLOCK, TILES, all_columns, scaled_bytes, unpack_panels};
+use super::super::matmul::{
+    self, Block, COLUMN_BLOCK, TILES, all_columns, next_rows, scaled_bytes, unpack_panels,
+};
 use super::super::simd::{Avx512Vnni, Simd};
 use super::super::tile::{Codes, Rows, Tile, TileFormat, transpose16};
 use super::kernel::{self, COLUMNS, ROWS, Sums};
@@ -112,12 +114,12 @@ unsafe fn gemm<T: TileFormat<Avx512Vnni>>(
         // SAFETY: the panels hold `groups` tiles each and follow each other, and those of `live` rows have been unpacked;
         // rows and columns exist; scales of the columns of whole blocks have been arranged.
         unsafe {
-            unpack_panels::<Avx512Vnni, T>(w, row, live, panels);
+            unpack_panels::<Avx512Vnni, T>(w, row, live, panels, next_rows(w, row + live, TILES * ROWS));
             let y_left = &mut y.slice_columns(on_tiles..x.n());
             if live > ROWS {
-                all_columns::<Avx512Vnni, T, 2>(panels.map(<*mut _>::cast_const), left, y_left, at);
+                all_columns::<Avx512Vnni, T, 2>(panels.map(<*mut _>::cast_const), left, y_left, at, &[]);
             } else {
-                all_columns::<Avx512Vnni, T, 1>([panels[0]], left, y_left, at);
+                all_columns::<Avx512Vnni, T, 1>([panels[0]], left, y_left, at, &[]);
             }
             make_signed::<T::Codes>(panels[0], groups * live.div_ceil(ROWS));
             on_tile_registers::<T::Codes>(panels[0], &x.slice(0..on_tiles), dx, y, at, &mut sums);
