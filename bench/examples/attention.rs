@@ -1,10 +1,11 @@
 //! Decode's attention over a cache that is not in the CPU's caches, as Markdown:
 //!
-//!     cargo run --release -p kinglet-bench --example attention -- [--tiers NAME,NAME…] [--types f32,f16,q8_0] [--keys N,N…] [--kib N]
+//!     cargo run --release -p kinglet-bench --example attention -- \
+//!         [--tiers NAME,NAME…] [--types f32,f16,q8_0] [--keys N,N…] [--kib N]
 //!
-//! For the heads of the three models and each number of keys: pages of 256 MiB of key heads (or `--kib`: 512 are in L2) are attended to one after the other by
-//! the query heads that share them. *GB/s* are of the keys and values that are seen, *share* that of a plain read of the
-//! same bytes; medians of rounds in turns. `bench/log/x86.md` keeps runs.
+//! For the heads of the three models and each number of keys: pages of 256 MiB of key heads (`--kib N`: fewer;
+//! 512 KiB are in L2) are attended to one after the other by the query heads that share them. *GB/s* are of the keys and
+//! values that are seen, *share* that of a plain read of the same bytes; medians of rounds in turns. `bench/log/x86.md` keeps runs.
 
 use kinglet_bench::{roof::best, stats::median};
 use kinglet_kernels::{AttentionParams, KV_PAGE, Kernels, KvLayout, KvType, Partial, QueryRow, Tier};
@@ -94,7 +95,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             for seen in &seen {
                 let gb = (pages.data.len() / KV_PAGE * seen) as f64 / 1e9;
                 let mut samples = vec![[(); 3].map(|()| Vec::new()); kernels.len()];
-                for _ in 0..ROUNDS * MEMORY_KIB / kib {
+                for _ in 0..ROUNDS * (MEMORY_KIB << 10).div_ceil(pages.data.len()) {
                     for (kernels, samples) in kernels.iter().zip(&mut samples) {
                         let reading = best(|read| {
                             let start = Instant::now();

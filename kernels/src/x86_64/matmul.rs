@@ -2,7 +2,8 @@
 //!
 //! *GEMV* (few columns): each block of `ROWS` rows is unpacked to tiles and used at once, with the next rows prefetched
 //! line by line. *GEMM* (many columns): a panel of two tiles' rows is unpacked into caller-provided scratch that stays in
-//! cache, and every `COLUMNS` columns run over it, while the next rows are fetched. Both do the arithmetic of [`super::dot`], so they return the same bits.
+//! cache, and every `COLUMNS` columns run over it, while the next rows are fetched. Both do the arithmetic of
+//! [`super::dot`], so they return the same bits.
 
 use super::dot::{Acc, Activations, Columns, ScaledSums, accumulate, accumulate_mins, mins_per_group, store};
 use super::simd::Simd;
