@@ -31,7 +31,10 @@ fn open(folder: &Path) -> Builder {
 
 /// The model with most of its matrices quantized, and with room for `MANY` positions where its tensors allow that.
 fn mixed(folder: &Path) -> Gguf {
-    let mut b = open(folder);
+    mixed_of(open(folder))
+}
+
+fn mixed_of(mut b: Builder) -> Gguf {
     let gguf = Gguf::from_bytes(b.bytes()).unwrap();
     let arch = gguf.string("general.architecture").unwrap().unwrap();
     if gguf.tensor("position_embd.weight").is_none() {
@@ -158,6 +161,46 @@ fn the_same_bits_however_the_work_is_divided() {
     assert!(wrong.is_empty(), "not as in runtime/tests/families.txt:\n{wrong}");
     assert!(seen.iter().eq(golden.keys()), "families.txt has {:?}, there are {seen:?}", golden.keys());
     assert!(architectures.is_empty(), "without a fixture: {architectures:?}");
+}
+
+/// The last layer computes no more than is wanted.
+#[test]
+fn the_same_bits_however_many_are_wanted() {
+    let check = |name: &str, gguf: Gguf| {
+        let (team, tier) = (Team::new(2).unwrap(), *Tier::usable().last().unwrap());
+        let model = Model::new(&gguf).unwrap();
+        let tokens = tokens(&model, FEW);
+        let of = |batch, want| {
+            let (mut session, mut logits) = (session(&model, tier, batch), Vec::new());
+            session.eval_with(&team, &tokens, want, |i, l| logits.push((i, l.to_vec()))).unwrap();
+            // What has not been wanted is looked back at all the same.
+            session
+                .eval_with(&team, &tokens[..1], Want::Last, |_, l| logits.push((FEW, l.to_vec())))
+                .unwrap();
+            logits
+        };
+        let all = of(FEW, Want::From(0));
+        assert!(all.iter().map(|(i, _)| *i).eq(0..=FEW));
+        for batch in [7, FEW] {
+            for from in [1, FEW / 2, FEW - 17, FEW - 1] {
+                assert!(of(batch, Want::From(from)) == all[from..], "{name}: {from}, {batch}");
+            }
+            assert!(of(batch, Want::Last) == all[FEW - 1..], "{name}: last, {batch}");
+            assert!(of(batch, Want::Nothing) == all[FEW..], "{name}: nothing, {batch}");
+        }
+    };
+    // Nothing here depends on the tier.
+    let emulated = std::env::var_os("KINGLET_EMULATED").is_some();
+    for folder in families().into_iter().filter(|_| !emulated) {
+        check(&name(&folder), mixed(&folder));
+    }
+    // The one family with convolutions, whose last layer is one in the models of that family and not in the fixture.
+    let mut b = open(&fixtures().into_iter().find(|f| name(f) == "tiny-lfm2").unwrap());
+    b.set("lfm2.block_count", Some(Meta::U32(3)));
+    b.set("lfm2.attention.head_count_kv", Some(Meta::I32s(vec![0, 2, 0])));
+    let (_, tensors) = b.names();
+    tensors.iter().filter(|t| t.starts_with("blk.3.")).for_each(|t| _ = b.remove_tensor(t));
+    check("tiny-lfm2 of 3 layers", mixed_of(b));
 }
 
 #[test]

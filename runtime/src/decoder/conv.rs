@@ -1,6 +1,6 @@
 //! The short convolution of a layer, and what it remembers.
 
-use super::forward;
+use super::forward::{self, Batch};
 use super::ops::Ops;
 use crate::model::ConvWeights;
 use crate::model::spec::ModelSpec;
@@ -82,18 +82,18 @@ impl ConvState {
 }
 
 /// `out = output · (gate_out * conv(gate_in * x))`, where `(gate_in, gate_out, x) = input · h` and `conv` sums over the last positions,
-/// each channel by itself.
+/// each channel by itself; `out` is of the tokens that are wanted.
 pub(super) fn short_conv(
     ops: &Ops<'_>,
     spec: &ModelSpec,
     w: &ConvWeights<'_>,
     b: &mut forward::Buffers,
     state: &mut ConvState,
-    position: usize,
+    batch: &Batch,
 ) {
     let (dim, n) = (spec.dim, b.h.len() / spec.dim);
     let kernel = w.kernel.len() / dim;
-    debug_assert_eq!(state.position, position);
+    debug_assert_eq!(state.position, batch.position);
     let m = &mut b.mixer;
     m.q.resize(3 * n * dim, 0.0);
     // With the positions before the batch in front.
@@ -111,6 +111,9 @@ pub(super) fn short_conv(
         }
     });
     state.advance(gated);
+    if batch.wanted.is_empty() {
+        return;
+    }
     let inputs = &m.k;
     ops.token_tiles("conv", n, &mut m.result, &mut m.q, |first, result, projected| {
         for (i, (y, projected)) in result.chunks_mut(dim).zip(projected.chunks(3 * dim)).enumerate() {
@@ -123,6 +126,7 @@ pub(super) fn short_conv(
         }
     });
 
-    let input = ops.input(&m.result, dim, &[&w.output], &mut b.quantized);
+    let wanted = &m.result[batch.wanted.start * dim..batch.wanted.end * dim];
+    let input = ops.input(wanted, dim, &[&w.output], &mut b.quantized);
     ops.linear([(&w.output, &mut b.out)], input);
 }

@@ -4,7 +4,7 @@ use super::forward;
 use super::ops::{Input, Ops, Quantized};
 use crate::model::DenseWeights;
 use crate::model::spec::{FfnSpec, ModelSpec};
-use crate::trace::{self, Work};
+use crate::trace::Work;
 
 /// Rows of activations of a batch of `n` tokens.
 #[derive(Debug, Default)]
@@ -73,9 +73,8 @@ pub(super) fn activate(ops: &Ops<'_>, f: &FfnSpec, gated: bool, n: usize, b: &mu
             ops.note(ops.kernels.activate_mul(f.activation, gate, up));
         });
     } else {
-        let _op = trace::op(|| Work::light("activation", n));
-        let tile = ops.token_tile(n) * (b.gate.len() / n);
-        ops.crew.for_each_owned(b.gate.chunks_mut(tile).collect(), |_, x| {
+        let work = || Work::light("activation", n);
+        ops.token_rows(work, &mut b.gate, n, |_, x| {
             ops.note(ops.kernels.activate(f.activation, x));
         });
     }

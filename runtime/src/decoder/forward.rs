@@ -31,10 +31,28 @@ pub(super) struct Buffers {
     pub(super) ropes: Vec<RopeTable>,
 }
 
+/// A batch of tokens, as one layer sees it.
+#[derive(Debug, Clone)]
+pub(super) struct Batch {
+    /// The position of its first token.
+    pub(super) position: usize,
+    /// The tokens whose result is read: in the last layer only those whose logits are wanted. Of the others it makes what later
+    /// tokens look back at, and no more.
+    pub(super) wanted: Range<usize>,
+}
+
 impl Buffers {
     /// Empty buffers, with a table for each of `n_ropes` rotary embeddings.
     pub(super) fn new(n_ropes: usize) -> Buffers {
         Buffers { ropes: vec![RopeTable::default(); n_ropes], ..Buffers::default() }
+    }
+
+    /// From now on the batch is these tokens of it.
+    fn keep(&mut self, tokens: &Range<usize>, dim: usize) {
+        for x in [&mut self.x, &mut self.h] {
+            x.truncate(tokens.end * dim);
+            x.drain(..tokens.start * dim);
+        }
     }
 }
 
@@ -61,18 +79,25 @@ pub(super) fn embed(ops: &Ops<'_>, model: &Model<'_>, tokens: &[u32], b: &mut Bu
     });
 }
 
-/// All layers over the tokens in `b.x`, the first of which is at `position`.
-pub(super) fn layers(ops: &Ops<'_>, model: &Model<'_>, b: &mut Buffers, cache: &mut Cache, position: usize) {
+/// All layers over the tokens in `b.x`, which then has those that `batch` wants.
+pub(super) fn layers(ops: &Ops<'_>, model: &Model<'_>, b: &mut Buffers, cache: &mut Cache, batch: Batch) {
     let spec = &model.spec;
     b.h.resize(b.x.len(), 0.0);
-    b.out.resize(b.x.len(), 0.0);
+    let (n, mut ahead) = (b.x.len() / spec.dim, spec.layers.len());
     let layers = spec.layers.iter().zip(&model.weights.layers);
     for ((layer, w), cache) in layers.zip(&mut cache.layers) {
+        ahead -= 1;
+        let wanted = if ahead == 0 { batch.wanted.clone() } else { 0..n };
+        b.out.resize(wanted.len() * spec.dim, 0.0);
         // Serial:   x += mixer(norm(x)), then x += ffn(norm(x))
         // Parallel: x += mixer(norm(x)) + ffn(norm(x)), the norm shared when the network has none of its own
         let parallel = layer.residual == Residual::Parallel;
         read_stream(ops, spec, w.mixer_norm.as_ref(), b);
-        mix(ops, spec, layer, w, b, cache, position);
+        mix(ops, spec, layer, w, b, cache, &Batch { wanted: wanted.clone(), ..batch });
+        b.keep(&wanted, spec.dim);
+        if wanted.is_empty() {
+            return;
+        }
         if parallel {
             std::mem::swap(&mut b.out, &mut b.kept);
             b.out.resize(b.x.len(), 0.0);
@@ -93,7 +118,7 @@ pub(super) fn layers(ops: &Ops<'_>, model: &Model<'_>, b: &mut Buffers, cache: &
     }
 }
 
-/// `out = mixer(h)`
+/// `out = mixer(h)` of the tokens that are wanted
 fn mix(
     ops: &Ops<'_>,
     spec: &ModelSpec,
@@ -101,14 +126,14 @@ fn mix(
     w: &LayerWeights<'_>,
     b: &mut Buffers,
     cache: &mut LayerCache,
-    position: usize,
+    batch: &Batch,
 ) {
     match (&layer.mixer, &w.mixer, cache) {
         (Mixer::Attention(a), MixerWeights::Attention(w), LayerCache::Attention(cache)) => {
-            mixer::attention(ops, spec, a, w, b, cache, position);
+            mixer::attention(ops, spec, a, w, b, cache, batch);
         }
         (Mixer::ShortConv(_), MixerWeights::ShortConv(w), LayerCache::Conv(state)) => {
-            conv::short_conv(ops, spec, w, b, state, position);
+            conv::short_conv(ops, spec, w, b, state, batch);
         }
         _ => unreachable!("weights and cache are made from the spec"),
     }
@@ -142,7 +167,7 @@ fn add_to_stream(
     });
 }
 
-/// Logits `[rows][vocab_size]` of the tokens `rows` of the batch.
+/// Logits `[rows][vocab_size]` of the tokens `rows` of those in `b.x`.
 pub(super) fn logits(
     ops: &Ops<'_>,
     model: &Model<'_>,

@@ -3,25 +3,26 @@
 
 use super::attention::{Heads, attend};
 use super::cache::AttentionCache;
-use super::forward;
+use super::forward::{self, Batch};
 use super::ops::Ops;
 use super::spread;
 use crate::model::spec::{AttentionSpec, ModelSpec, RopeStyle};
-use crate::model::{AttentionWeights, LatentWeights, QkvWeights};
+use crate::model::{AttentionWeights, LatentWeights, NormWeights, QkvWeights};
+use crate::trace::Work;
 use kinglet_kernels::KvType;
 
-/// Rows of activations of a batch of `n` tokens.
+/// Rows of activations of a batch of `n` tokens, of which the last layer wants some.
 #[derive(Debug, Default)]
 pub(super) struct Buffers {
-    /// Queries `[n][n_heads * head_dim]`; also the projected input of a convolution, `[n][3 * dim]`.
+    /// Queries `[wanted][n_heads * head_dim]`; also the projected input of a convolution, `[n][3 * dim]`.
     pub(super) q: Vec<f32>,
     /// Keys `[n][n_kv_heads * head_dim]`; also the gated input of a convolution, `[n][dim]`.
     pub(super) k: Vec<f32>,
     /// Values `[n][n_kv_heads * value_dim]`.
     v: Vec<f32>,
-    /// What the heads return, `[n][n_heads * value_dim]`; also what a convolution does, `[n][dim]`.
+    /// What the heads return, `[wanted][n_heads * value_dim]`; also what a convolution does, `[n][dim]`.
     pub(super) result: Vec<f32>,
-    /// Latent vectors, `[n][q_rank]` and `[n][kv_rank]`.
+    /// Latent vectors, `[wanted][q_rank]` and `[n][kv_rank]`.
     q_latent: Vec<f32>,
     kv_latent: Vec<f32>,
     /// The rotated ends of keys `[n][n_rot]`, and every head's key without it and value.
@@ -29,7 +30,7 @@ pub(super) struct Buffers {
     kv: Vec<f32>,
 }
 
-/// `out = o · attention(q, k, v of h)`
+/// `out = o · attention(q, k, v of h)` of the tokens that are wanted
 pub(super) fn attention(
     ops: &Ops<'_>,
     spec: &ModelSpec,
@@ -37,51 +38,65 @@ pub(super) fn attention(
     w: &AttentionWeights<'_>,
     b: &mut forward::Buffers,
     cache: &mut AttentionCache,
-    position: usize,
+    batch: &Batch,
 ) {
-    let n = b.h.len() / spec.dim;
-    b.mixer.q.resize(n * a.n_heads * a.head_dim, 0.0);
+    let (n, wanted) = (b.h.len() / spec.dim, batch.wanted.len());
+    b.mixer.q.resize(wanted * a.n_heads * a.head_dim, 0.0);
     b.mixer.k.resize(n * a.n_kv_heads * a.head_dim, 0.0);
     b.mixer.v.resize(n * a.n_kv_heads * a.value_dim, 0.0);
-    b.mixer.result.resize(n * a.n_heads * a.value_dim, 0.0);
+    b.mixer.result.resize(wanted * a.n_heads * a.value_dim, 0.0);
     match &w.qkv {
         QkvWeights::Direct(w) => {
             let (q, k, v) = (&w.q, &w.k, &w.v);
             let input = ops.input(&b.h, spec.dim, &[q, k, v], &mut b.quantized);
             let m = &mut b.mixer;
-            ops.linear([(q, &mut m.q), (k, &mut m.k), (v, &mut m.v)], input);
+            let queries = (q, input.rows(batch.wanted.clone()), &mut m.q[..]);
+            ops.linears(vec![queries, (k, input, &mut m.k), (v, input, &mut m.v)]);
         }
-        QkvWeights::Latent(w) => latent(ops, spec, a, w, b),
+        QkvWeights::Latent(w) => latent(ops, spec, a, w, b, batch),
     }
     let m = &mut b.mixer;
 
+    // Normed and rotated: the rows of tokens from `token` on, which have so many heads.
     let rope = a.rope.map(|r| (spec.ropes[r].style, &b.ropes[r]));
-    ops.token_tiles("qk_norm+rope", n, &mut m.q, &mut m.k, |first, q, k| {
-        for (x, norm, heads) in [(&mut *q, &w.q_norm, a.n_heads), (&mut *k, &w.k_norm, a.n_kv_heads)] {
-            clamp(x, a.clamp);
-            if let Some(norm) = norm {
-                ops.norm_in_place(spec, norm, x);
-            }
-            let Some((style, table)) = rope else { continue };
-            for (i, head) in x.chunks_mut(a.head_dim).enumerate() {
-                let (cos, sin) = table.at(first + i / heads);
-                let rotated = &mut head[a.rope_start..];
-                ops.note(match style {
-                    RopeStyle::Interleaved => ops.kernels.rope_interleaved(rotated, cos, sin),
-                    RopeStyle::HalfSplit => ops.kernels.rope_half_split(rotated, cos, sin),
-                });
-            }
+    let rotate = |x: &mut [f32], norm: &Option<NormWeights<'_>>, heads: usize, token: usize| {
+        clamp(x, a.clamp);
+        if let Some(norm) = norm {
+            ops.norm_in_place(spec, norm, x);
         }
-        if cache.layout.ty == KvType::Q8_0 {
-            let balance = w.k_balance.as_deref();
-            spread::queries(q, a.head_dim, (a.n_heads, a.n_kv_heads), balance);
+        let Some((style, table)) = rope else { return };
+        for (i, head) in x.chunks_mut(a.head_dim).enumerate() {
+            let (cos, sin) = table.at(token + i / heads);
+            let rotated = &mut head[a.rope_start..];
+            ops.note(match style {
+                RopeStyle::Interleaved => ops.kernels.rope_interleaved(rotated, cos, sin),
+                RopeStyle::HalfSplit => ops.kernels.rope_half_split(rotated, cos, sin),
+            });
+        }
+    };
+    let balance = (cache.layout.ty == KvType::Q8_0).then_some(w.k_balance.as_deref());
+    let work = || Work::light("k_norm+rope", n);
+    ops.token_rows(work, &mut m.k, n, |first, k| {
+        rotate(k, &w.k_norm, a.n_kv_heads, first);
+        if let Some(balance) = balance {
             spread::keys(k, a.head_dim, balance);
         }
     });
     clamp(&mut m.v, a.clamp);
-
-    let mut heads = Heads { cache, position };
+    let mut heads = Heads { cache, position: batch.position };
     heads.store(ops, a, &m.k, &m.v);
+    if wanted == 0 {
+        return;
+    }
+
+    let work = || Work::light("q_norm+rope", wanted);
+    ops.token_rows(work, &mut m.q, wanted, |first, q| {
+        rotate(q, &w.q_norm, a.n_heads, batch.wanted.start + first);
+        if let Some(balance) = balance {
+            spread::queries(q, a.head_dim, (a.n_heads, a.n_kv_heads), balance);
+        }
+    });
+    heads.position += batch.wanted.start;
     attend(ops, a, &heads, &m.q, &mut m.result);
 
     if let Some(norm) = &w.sub_norm {
@@ -114,12 +129,13 @@ fn latent(
     a: &AttentionSpec,
     w: &LatentWeights<'_>,
     b: &mut forward::Buffers,
+    batch: &Batch,
 ) {
     let (n, m) = (b.h.len() / spec.dim, &mut b.mixer);
     let q_rank = w.q_a.as_ref().map_or(0, |(_, norm)| norm.width);
     let kv_rank = w.kv_a_norm.width;
     let (plain, n_rot) = (a.rope_start, a.head_dim - a.rope_start);
-    m.q_latent.resize(n * q_rank, 0.0);
+    m.q_latent.resize(batch.wanted.len() * q_rank, 0.0);
     m.kv_latent.resize(n * kv_rank, 0.0);
     m.k_rot.resize(n * n_rot, 0.0);
     m.kv.resize(n * a.n_heads * (plain + a.value_dim), 0.0);
@@ -130,9 +146,10 @@ fn latent(
         None => (&w.q_b, &mut m.q),
     };
     let input = ops.input(&b.h, spec.dim, &[q, &w.kv_a], &mut b.quantized);
-    ops.linear([(q, &mut from_h[..]), (&w.kv_a, &mut m.kv_latent), (&w.k_rot, &mut m.k_rot)], input);
+    let queries = (q, input.rows(batch.wanted.clone()), &mut from_h[..]);
+    ops.linears(vec![queries, (&w.kv_a, input, &mut m.kv_latent), (&w.k_rot, input, &mut m.k_rot)]);
     ops.norm_rows_in_place(spec, &w.kv_a_norm, &mut m.kv_latent);
-    if let Some((_, norm)) = &w.q_a {
+    if let Some((_, norm)) = w.q_a.as_ref().filter(|_| !batch.wanted.is_empty()) {
         ops.norm_rows_in_place(spec, norm, &mut m.q_latent);
         let input = ops.input(&m.q_latent, q_rank, &[&w.q_b], &mut b.quantized);
         ops.linear([(&w.q_b, &mut m.q)], input);

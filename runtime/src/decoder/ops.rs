@@ -124,8 +124,10 @@ impl<'a> Ops<'a> {
         self.linears(projections.into_iter().map(|(linear, out)| (linear, input, out)).collect());
     }
 
-    /// Every projection, each of its own input, divided among the crew as one operation: `out` is `[n][rows]`.
-    pub(super) fn linears(&self, projections: Vec<(&Linear<'_>, Input<'_>, &mut [f32])>) {
+    /// Every projection, each of its own input, divided among the crew as one operation: `out` is `[n][rows]`, and
+    /// no rows of input are no work.
+    pub(super) fn linears(&self, mut projections: Vec<(&Linear<'_>, Input<'_>, &mut [f32])>) {
+        projections.retain(|(_, input, _)| input.n > 0);
         let _op = trace::op(|| work_of(&projections));
         let threads = self.crew.threads();
         let next = projections.last().and_then(|(linear, _, _)| linear.next);
@@ -308,9 +310,22 @@ impl<'a> Ops<'a> {
 
     /// As [`Ops::norm_in_place`], divided among the crew; every row has the same weight.
     pub(super) fn norm_rows_in_place(&self, spec: &ModelSpec, w: &NormWeights<'_>, x: &mut [f32]) {
-        let _op = trace::op(|| Work::light(&name_of(w), x.len() / w.width));
-        let tile = self.token_tile(x.len() / w.width) * w.width;
-        self.crew.for_each_owned(x.chunks_mut(tile).collect(), |_, x| self.norm_in_place(spec, w, x));
+        let n = x.len() / w.width;
+        self.token_rows(|| Work::light(&name_of(w), n), x, n, |_, x| self.norm_in_place(spec, w, x));
+    }
+
+    /// An operation for tiles of the rows of `x: [n][k]`: `f(first token, rows)`.
+    pub(super) fn token_rows(
+        &self,
+        work: impl FnOnce() -> Work,
+        x: &mut [f32],
+        n: usize,
+        f: impl Fn(usize, &mut [f32]) + Sync,
+    ) {
+        let _op = trace::op(work);
+        let tile = self.token_tile(n);
+        let parts = x.chunks_mut(tile * (x.len() / n)).enumerate().collect();
+        self.crew.for_each_owned(parts, |_, (i, x)| f(i * tile, x));
     }
 
     /// Operation `name` for tiles of rows: `a` is `[n][ka]`, `b` is `[n][kb]`; `f(first token, rows of a, rows of b)`.

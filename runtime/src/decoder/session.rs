@@ -2,7 +2,7 @@
 
 use super::DecodeError;
 use super::cache::Cache;
-use super::forward::{self, Buffers};
+use super::forward::{self, Batch, Buffers};
 use super::ops::Ops;
 use super::rope::Rope;
 use crate::model::Model;
@@ -179,12 +179,12 @@ impl<'m> Session<'m> {
         Ok(())
     }
 
-    /// One batch: one parallel region, in which the crew does every operation together.
+    /// One batch: one parallel region, in which the crew does every operation together. Logits of the tokens `wanted`.
     fn decode(
         &mut self,
         team: &Team,
         tokens: &[u32],
-        rows: std::ops::Range<usize>,
+        wanted: std::ops::Range<usize>,
         mut sink: impl FnMut(usize, &[f32]),
     ) -> Result<(), DecodeError> {
         crate::trace::mark("first prompt token");
@@ -197,15 +197,14 @@ impl<'m> Session<'m> {
         team.region(tokens.len(), |crew| {
             let ops = Ops::new(crew, self.kernels);
             forward::embed(&ops, model, tokens, buffers, *position);
-            forward::layers(&ops, model, buffers, cache, *position);
-            let mut start = rows.start;
-            while start < rows.end {
-                let end = (start + LOGIT_ROWS).min(rows.end);
+            let batch = Batch { position: *position, wanted: wanted.clone() };
+            forward::layers(&ops, model, buffers, cache, batch);
+            for start in (0..wanted.len()).step_by(LOGIT_ROWS) {
+                let end = (start + LOGIT_ROWS).min(wanted.len());
                 forward::logits(&ops, model, buffers, start..end, logits);
                 for (i, row) in logits.chunks(model.spec.vocab_size).enumerate() {
-                    sink(start + i, row);
+                    sink(wanted.start + start + i, row);
                 }
-                start = end;
             }
             ops.finish()
         })?;
