@@ -63,7 +63,9 @@ mod x86_64;
 
 pub use builder::Builder;
 pub use error::{Error, Message};
-pub use float::{Activation, AttentionParams, KV_PAGE, KvLayout, KvType, Partial, PartialRef, QueryRow};
+pub use float::{
+    Activation, AttentionParams, KV_PAGE, KvLayout, KvType, Partial, PartialRef, QueryRow, Strided,
+};
 pub use format::Format;
 pub use kernels::{Kernels, SCRATCH_ALIGN};
 pub use matrix::{Experts, MatMut, Matrix, QuantizedMut, QuantizedRows};

@@ -3,7 +3,9 @@
 
 mod support;
 
-use kinglet_kernels::{AttentionParams, KV_PAGE, Kernels, KvLayout, KvType, Partial, PartialRef, QueryRow};
+use kinglet_kernels::{
+    AttentionParams, KV_PAGE, Kernels, KvLayout, KvType, Partial, PartialRef, QueryRow, Strided,
+};
 use kinglet_reference::attention::{self as reference, Query, attention};
 use std::ops::Range;
 use support::{Guarded, Place, Rng, same, tiers};
@@ -63,11 +65,25 @@ impl Case {
             // What no key was stored in must not matter: NaN in every format.
             let mut keys = Guarded::new(&vec![0xff; layout.key_page_bytes()], place);
             let mut values = Guarded::new(&vec![0xff; layout.value_page_bytes()], place);
-            let of_page = page * KV_PAGE..((page + 1) * KV_PAGE).min(self.keys.len());
-            for j in of_page {
-                let (keys, values) = (keys.cast_mut(), values.cast_mut());
-                k.store_kv(layout, keys, values, j % KV_PAGE, &self.keys[j], &self.values[j]).unwrap();
+            let end = ((page + 1) * KV_PAGE).min(self.keys.len());
+            let mut j = page * KV_PAGE;
+            while j < end {
+                let (slot, keys, values) = (j % KV_PAGE, keys.cast_mut(), values.cast_mut());
+                if matches!(place, Place::AtStart) {
+                    k.store_kv(layout, keys, values, slot, &self.keys[j], &self.values[j]).unwrap();
+                    j += 1;
+                } else {
+                    // Groups of 16 whole and in parts.
+                    let n = [3, 13, 40, 1, 0, 32][slot % 6].max(1).min(end - j);
+                    let (k_rows, k_stride) = strided(&self.keys[j..j + n], place);
+                    let (v_rows, v_stride) = strided(&self.values[j..j + n], place);
+                    let k_rows = Strided { values: k_rows.cast(), stride: k_stride };
+                    let v_rows = Strided { values: v_rows.cast(), stride: v_stride };
+                    k.store_kv_batch(layout, keys, values, slot..slot + n, k_rows, v_rows).unwrap();
+                    j += n;
+                }
             }
+            assert!(keys.surroundings_are_intact() && values.surroundings_are_intact(), "{}", k.tier());
             let mut parts = [guarded(n, f32::NAN), guarded(n, f32::NAN), guarded(n * dim, f32::NAN)];
             let mut scratch = Guarded::new(&vec![0xff; k.attention_scratch(layout, n)], place);
             let [pm, pl, po] = &mut parts;
@@ -101,6 +117,13 @@ impl Case {
             }
         }
     }
+}
+
+/// The rows with three values between them, none behind the last one, and their stride.
+fn strided(rows: &[Vec<f32>], place: Place) -> (Guarded, usize) {
+    let gap = [f32::NAN; 3];
+    let all = rows.iter().map(Vec::as_slice).collect::<Vec<_>>().join(&gap[..]);
+    (Guarded::new(bytemuck::cast_slice(&all), place), rows[0].len() + gap.len())
 }
 
 const TYPES: [KvType; 3] = [KvType::F32, KvType::F16, KvType::Q8_0];
@@ -179,6 +202,18 @@ fn wrong_shapes_are_errors() {
     assert!(k.store_kv(layout, &mut keys, &mut values, KV_PAGE, &x, &x).is_err());
     assert!(k.store_kv(layout, &mut keys, &mut values, 0, &x[1..], &x).is_err());
     assert!(k.store_kv(layout, &mut keys[1..], &mut values, 0, &x, &x).is_err());
+    assert!(k.store_kv(layout, &mut keys, &mut values, usize::MAX, &x, &x).is_err());
+    let mut store = |slots, values_of: &[f32], stride| {
+        let rows = Strided { values: values_of, stride };
+        k.store_kv_batch(layout, &mut keys, &mut values, slots, rows, rows)
+    };
+    let two = [x, x].concat();
+    store(0..2, &two, x.len()).unwrap();
+    store(KV_PAGE..KV_PAGE, &[], 0).unwrap();
+    assert!(store(0..2, &two[1..], x.len()).is_err());
+    assert!(store(KV_PAGE - 1..KV_PAGE + 1, &two, x.len()).is_err());
+    assert!(store(Range { start: 2, end: 1 }, &two, x.len()).is_err());
+    assert!(store(0..3, &two, usize::MAX).is_err());
     let bad = KvLayout { head_dim: 0, ..layout };
     assert!(bad.check().is_err());
     let rows = [QueryRow { position: 0, visible: 0..1, slope: 0.0 }];

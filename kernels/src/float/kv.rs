@@ -10,11 +10,13 @@
 //! ```
 //! Keys are interleaved so that sixteen of them are sixteen lanes and a score is one chain over head_dim.
 
+use super::attention_api::Strided;
 use super::lanes::{Lanes, load_n};
 use crate::Error;
 use crate::error::message;
 pub(super) use crate::table::QuantizeFn;
 use half::f16;
+use std::ops::Range;
 
 /// Keys in a page: the block of contract section 8, at absolute positions `page * KV_PAGE ..`.
 pub const KV_PAGE: usize = 512;
@@ -116,19 +118,19 @@ pub(super) unsafe fn quantize_block(quantize: QuantizeFn, x: &[f32]) -> ([i8; 32
     (q, d[0])
 }
 
-/// One key and one value on their way into a page.
+/// Some keys and as many values on their way into a page.
 pub(super) struct Store<'a> {
     pub layout: KvLayout,
     /// `layout.key_page_bytes()`
     pub keys: &'a mut [u8],
     /// `layout.value_page_bytes()`
     pub values: &'a mut [u8],
-    /// Position within the page.
-    pub slot: usize,
-    /// `[head_dim]`
-    pub k: &'a [f32],
-    /// `[value_dim]`
-    pub v: &'a [f32],
+    /// Positions within the page.
+    pub slots: Range<usize>,
+    /// A key of each slot, `[head_dim]`.
+    pub k: Strided<'a>,
+    /// A value of each slot, `[value_dim]`.
+    pub v: Strided<'a>,
     pub quantize: QuantizeFn,
 }
 
@@ -139,7 +141,7 @@ pub(super) unsafe fn store_kv<L: Lanes>(s: &mut Store<'_>) {
         match s.layout.ty {
             KvType::F32 => floats::<L, 4>(s),
             KvType::F16 => floats::<L, 2>(s),
-            KvType::Q8_0 => codes(s),
+            KvType::Q8_0 => (0..s.slots.len()).for_each(|i| codes(s, i)),
         }
     }
 }
@@ -158,27 +160,83 @@ unsafe fn convert<L: Lanes, const BYTES: usize>(x: &[f32]) -> [[u8; BYTES]; 16] 
 
 #[inline(always)]
 unsafe fn floats<L: Lanes, const BYTES: usize>(s: &mut Store<'_>) {
-    let (group, lane) = (s.slot / KEYS, s.slot % KEYS);
-    let keys = &mut s.keys[group * s.layout.head_dim * KEYS * BYTES..][..s.layout.head_dim * KEYS * BYTES];
-    for (k, to) in s.k.chunks(16).zip(keys.chunks_mut(16 * KEYS * BYTES)) {
-        // SAFETY: the caller has the features of `L` (here and below).
-        let bytes = unsafe { convert::<L, BYTES>(k) };
-        for (bytes, to) in bytes.iter().zip(to.chunks_mut(KEYS * BYTES)) {
-            to[lane * BYTES..][..BYTES].copy_from_slice(bytes);
+    let (n, group_bytes) = (s.slots.len(), s.layout.head_dim * KEYS * BYTES);
+    let mut i = 0;
+    while i < n {
+        let (group, lane) = ((s.slots.start + i) / KEYS, (s.slots.start + i) % KEYS);
+        // A group whole, or the one key.
+        let count = if lane == 0 && n - i >= KEYS { KEYS } else { 1 };
+        for t in (0..s.layout.head_dim).step_by(16) {
+            let mut rows = [[[0u8; BYTES]; 16]; KEYS];
+            for (row, i) in rows[..count].iter_mut().zip(i..) {
+                let k = &s.k.row(i, s.layout.head_dim)[t..];
+                // SAFETY: the caller has the features of `L` (here and below).
+                *row = unsafe { convert::<L, BYTES>(&k[..k.len().min(16)]) };
+            }
+            let dims = (s.layout.head_dim - t).min(16);
+            let to = &mut s.keys[group * group_bytes + t * KEYS * BYTES..][..dims * KEYS * BYTES];
+            if count == KEYS {
+                transpose(&rows, to);
+            } else {
+                for (bytes, to) in rows[0].iter().zip(to.chunks_mut(KEYS * BYTES)) {
+                    to[lane * BYTES..][..BYTES].copy_from_slice(bytes);
+                }
+            }
         }
+        i += count;
     }
     let stride = s.layout.output_dim() * BYTES;
-    for (v, to) in s.v.chunks(16).zip(s.values[s.slot * stride..][..stride].chunks_mut(16 * BYTES)) {
-        // SAFETY: as above.
-        to.copy_from_slice(unsafe { convert::<L, BYTES>(v) }.as_flattened());
+    for i in 0..n {
+        for t in (0..s.layout.value_dim).step_by(16) {
+            let v = &s.v.row(i, s.layout.value_dim)[t..];
+            // SAFETY: as above.
+            let bytes = unsafe { convert::<L, BYTES>(&v[..v.len().min(16)]) };
+            let to = (s.slots.start + i) * stride + t * BYTES;
+            s.values[to..to + 16 * BYTES].copy_from_slice(bytes.as_flattened());
+        }
     }
 }
 
-unsafe fn codes(s: &mut Store<'_>) {
-    let layout = s.layout;
-    let (group, lane) = (s.slot / KEYS, s.slot % KEYS);
+/// `to[t][key] = rows[key][t]` for as many `t` as `to` has room for.
+#[inline(always)]
+fn transpose<const BYTES: usize>(rows: &[[[u8; BYTES]; 16]; KEYS], to: &mut [u8]) {
+    let dims = to.len() / (KEYS * BYTES);
+    if BYTES != 2 {
+        for (t, to) in to.chunks_mut(KEYS * BYTES).enumerate() {
+            to.chunks_mut(BYTES).zip(rows).for_each(|(to, row)| to.copy_from_slice(&row[t]));
+        }
+        return;
+    }
+    // Four by four in words of 64 bits: a few operations for 16 values, where single ones are 16 loads and 16 stores.
+    for (four, keys) in rows.chunks_exact(4).enumerate() {
+        for t in (0..dims).step_by(4) {
+            let word = |key: usize| {
+                let bytes: &[u8] = keys[key].as_flattened();
+                u64::from_le_bytes(std::array::from_fn(|i| bytes[2 * t + i]))
+            };
+            for (t, word) in (t..dims).zip(transpose4([word(0), word(1), word(2), word(3)])) {
+                to[(t * KEYS + 4 * four) * 2..][..8].copy_from_slice(&word.to_le_bytes());
+            }
+        }
+    }
+}
+
+/// Four words of four 16-bit values, transposed.
+#[inline(always)]
+fn transpose4([a, b, c, d]: [u64; 4]) -> [u64; 4] {
+    const EVEN: u64 = 0x0000_ffff_0000_ffff;
+    const LOW: u64 = 0xffff_ffff;
+    let pairs = |a: u64, b: u64| ((a & EVEN) | ((b & EVEN) << 16), ((a >> 16) & EVEN) | (b & !EVEN));
+    let ((a0, a1), (c0, c1)) = (pairs(a, b), pairs(c, d));
+    [(a0 & LOW) | (c0 << 32), (a1 & LOW) | (c1 << 32), (a0 >> 32) | (c0 & !LOW), (a1 >> 32) | (c1 & !LOW)]
+}
+
+/// Key and value `i`.
+unsafe fn codes(s: &mut Store<'_>, i: usize) {
+    let (layout, slot) = (s.layout, s.slots.start + i);
+    let (group, lane) = (slot / KEYS, slot % KEYS);
     let (codes, scales) = s.keys.split_at_mut(layout.key_scales());
-    for (b, k) in s.k.chunks(32).enumerate() {
+    for (b, k) in s.k.row(i, layout.head_dim).chunks(32).enumerate() {
         // SAFETY: the caller's tier (here and below).
         let (q, d) = unsafe { quantize_block(s.quantize, k) };
         let block = group * layout.key_blocks() + b;
@@ -189,12 +247,12 @@ unsafe fn codes(s: &mut Store<'_>) {
         scales[2 * (block * KEYS + lane)..][..2].copy_from_slice(&d);
     }
     let (codes, scales) = s.values.split_at_mut(layout.value_scales());
-    let codes = &mut codes[s.slot * layout.output_dim()..][..layout.output_dim()];
-    for ((b, v), to) in s.v.chunks(32).enumerate().zip(codes.chunks_mut(32)) {
+    let codes = &mut codes[slot * layout.output_dim()..][..layout.output_dim()];
+    for ((b, v), to) in s.v.row(i, layout.value_dim).chunks(32).enumerate().zip(codes.chunks_mut(32)) {
         // SAFETY: as above.
         let (q, d) = unsafe { quantize_block(s.quantize, v) };
         to.copy_from_slice(bytemuck::cast_slice(&q[..to.len()]));
         let d = f16::from_f32(d).to_le_bytes();
-        scales[2 * (s.slot * layout.value_blocks() + b)..][..2].copy_from_slice(&d);
+        scales[2 * (slot * layout.value_blocks() + b)..][..2].copy_from_slice(&d);
     }
 }

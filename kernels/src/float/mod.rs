@@ -15,6 +15,6 @@ mod norm;
 mod rope;
 pub(crate) mod table;
 
-pub use attention_api::{AttentionParams, Partial, PartialRef, QueryRow};
+pub use attention_api::{AttentionParams, Partial, PartialRef, QueryRow, Strided};
 pub use elementwise::Activation;
 pub use kv::{KV_PAGE, KvLayout, KvType};

@@ -3,11 +3,11 @@
 //! Pages are the contract's absolute blocks. A short batch (decode) is divided by pages, whose partial results are folded in
 //! order afterwards; a long one (prefill) by tiles of tokens, each of which folds its pages as it goes. The bits are the same.
 
-use super::cache::AttentionCache;
+use super::cache::{AttentionCache, HeadCache};
 use super::ops::Ops;
 use crate::model::spec::AttentionSpec;
 use crate::trace::{self, Work};
-use kinglet_kernels::{AttentionParams, KV_PAGE, Partial, PartialRef, QueryRow};
+use kinglet_kernels::{AttentionParams, KV_PAGE, Partial, PartialRef, QueryRow, Strided};
 use std::ops::Range;
 
 /// Up to this many tokens are divided by pages.
@@ -25,21 +25,15 @@ impl Heads<'_> {
     /// Stores the batch's keys `[n][n_kv_heads * head_dim]` and values `[n][n_kv_heads * value_dim]`.
     pub(super) fn store(&mut self, ops: &Ops<'_>, spec: &AttentionSpec, k: &[f32], v: &[f32]) {
         let _op = trace::op(|| Work::light("kv_store", k.len() / (spec.n_kv_heads * spec.head_dim)));
-        let (kd, vd, first) = (spec.head_dim, spec.value_dim, self.position);
+        let (kd, vd) = (spec.head_dim, spec.value_dim);
+        let n = k.len() / (spec.n_kv_heads * kd);
         let heads: Vec<_> = self.cache.heads.iter_mut().enumerate().collect();
-        let k_rows = k.chunks(spec.n_kv_heads * kd);
-        let v_rows = v.chunks(spec.n_kv_heads * vd);
-        let store = |h: usize, head: &mut super::cache::HeadCache| {
-            for (i, (k, v)) in k_rows.clone().zip(v_rows.clone()).enumerate() {
-                ops.note(head.store(
-                    &ops.kernels,
-                    first + i,
-                    &k[h * kd..(h + 1) * kd],
-                    &v[h * vd..(h + 1) * vd],
-                ));
-            }
+        let store = |h: usize, head: &mut HeadCache| {
+            let k = Strided { values: &k[h * kd..], stride: spec.n_kv_heads * kd };
+            let v = Strided { values: &v[h * vd..], stride: spec.n_kv_heads * vd };
+            ops.note(head.store(&ops.kernels, self.position..self.position + n, k, v));
         };
-        if k_rows.len() <= 4 {
+        if n <= 4 {
             // Cheaper than a hand-over to another thread.
             heads.into_iter().for_each(|(h, head)| store(h, head));
         } else {
@@ -73,6 +67,13 @@ impl Rows {
 
     fn read(&self) -> PartialRef<'_> {
         PartialRef { m: &self.m, l: &self.l, o: &self.o }
+    }
+
+    /// Those of `range`.
+    fn read_rows(&self, range: Range<usize>) -> PartialRef<'_> {
+        let dim = self.o.len() / self.m.len();
+        let o = &self.o[range.start * dim..range.end * dim];
+        PartialRef { m: &self.m[range.clone()], l: &self.l[range], o }
     }
 }
 
@@ -206,10 +207,11 @@ fn by_tokens(ops: &Ops<'_>, spec: &AttentionSpec, heads: &Heads<'_>, q: &[f32], 
 
 /// Writes the result of key head `h` to its places in `att`.
 fn finish(ops: &Ops<'_>, spec: &AttentionSpec, heads: &Heads<'_>, h: usize, all: &Rows, att: &mut [f32]) {
-    let width = spec.n_heads / spec.n_kv_heads * spec.value_dim;
-    let mut out = vec![0.0; all.m.len() * spec.value_dim];
-    ops.note(ops.kernels.attention_finish(heads.cache.layout, all.read(), &mut out));
-    for (att, out) in att.chunks_mut(spec.n_heads * spec.value_dim).zip(out.chunks(width)) {
-        att[h * width..(h + 1) * width].copy_from_slice(out);
+    let group = spec.n_heads / spec.n_kv_heads;
+    let width = group * spec.value_dim;
+    for (token, att) in att.chunks_mut(spec.n_heads * spec.value_dim).enumerate() {
+        let rows = all.read_rows(token * group..(token + 1) * group);
+        let att = &mut att[h * width..(h + 1) * width];
+        ops.note(ops.kernels.attention_finish(heads.cache.layout, rows, att));
     }
 }

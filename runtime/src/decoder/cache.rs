@@ -9,7 +9,8 @@
 use super::DecodeError;
 use super::conv::ConvState;
 use crate::model::spec::{AttentionSpec, Mixer, ModelSpec};
-use kinglet_kernels::{KV_PAGE, Kernels, KvLayout, KvType};
+use kinglet_kernels::{KV_PAGE, Kernels, KvLayout, KvType, Strided};
+use std::ops::Range;
 
 /// Pages begin on a cache line.
 const ALIGN: usize = 64;
@@ -71,17 +72,25 @@ impl HeadCache {
         (page.keys.get(), page.values.get())
     }
 
-    /// Stores the key `[head_dim]` and value `[value_dim]` of one position, whose page is allocated.
+    /// Stores keys `[head_dim]` and values `[value_dim]` of some positions, whose pages are allocated.
     pub(super) fn store(
         &mut self,
         kernels: &Kernels,
-        position: usize,
-        k: &[f32],
-        v: &[f32],
+        positions: Range<usize>,
+        k: Strided<'_>,
+        v: Strided<'_>,
     ) -> Result<(), DecodeError> {
-        let page = &mut self.pages[position / KV_PAGE % self.slots];
-        let (keys, values) = (page.keys.get_mut(), page.values.get_mut());
-        Ok(kernels.store_kv(self.layout, keys, values, position % KV_PAGE, k, v)?)
+        let mut start = positions.start;
+        while start < positions.end {
+            let end = (start + 1).next_multiple_of(KV_PAGE).min(positions.end);
+            let page = &mut self.pages[start / KV_PAGE % self.slots];
+            let (keys, values) = (page.keys.get_mut(), page.values.get_mut());
+            let (slot, row) = (start % KV_PAGE, start - positions.start);
+            let slots = slot..slot + end - start;
+            kernels.store_kv_batch(self.layout, keys, values, slots, k.from(row), v.from(row))?;
+            start = end;
+        }
+        Ok(())
     }
 }
 
