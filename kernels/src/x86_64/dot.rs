@@ -105,6 +105,24 @@ pub(crate) unsafe fn accumulate<S: Simd, C: Codes, const R: usize, const N: usiz
     }
 }
 
+/// `body` for each `j` of a range: where `written_out`, the range being 0..8, without a loop, whose additions of addresses take turns on the
+/// ports that multiply. A macro, because a closure that is called in eight places is not inlined.
+macro_rules! steps {
+    ($written_out:expr, $range:expr, |$j:ident| $body:block) => {
+        if const { $written_out } {
+            steps!(@ $j $body 0 1 2 3 4 5 6 7);
+        } else {
+            for $j in $range $body
+        }
+    };
+    (@ $j:ident $body:block $($i:literal)*) => {
+        $({
+            let $j = $i;
+            $body
+        })*
+    };
+}
+
 /// Activations `4j .. 4j + 4` of group `g` of column `c`, for every row.
 #[inline(always)]
 unsafe fn activations<S: Simd, const N: usize>(x: &Columns<N>, c: usize, g: usize, j: usize) -> S::I {
@@ -152,7 +170,7 @@ pub(crate) unsafe fn dpbusd_products<S: Dpbusd, C: Codes, const R: usize, const 
             }
             // A second sum for the odd products: with one column a single chain of them would be the longest wait.
             let mut odd = S::splat32(0);
-            for j in h * 8 / halves..(h + 1) * 8 / halves {
+            steps!(R > 1 && !C::SUB_SCALES, h * 8 / halves..(h + 1) * 8 / halves, |j| {
                 for c in 0..N {
                     let xj = activations::<S, N>(x, c, g, j);
                     for r in 0..R {
@@ -166,7 +184,7 @@ pub(crate) unsafe fn dpbusd_products<S: Dpbusd, C: Codes, const R: usize, const 
                         }
                     }
                 }
-            }
+            });
             if R * N == 1 {
                 sums[0][0] = S::add32(sums[0][0], odd);
             }
@@ -220,7 +238,7 @@ pub(crate) unsafe fn maddubs_products<C: Codes, const R: usize, const N: usize>(
         }
         for part in 0..8 / C::STEPS {
             let mut products = if part == 0 { first } else { zero };
-            for j in part * C::STEPS..(part + 1) * C::STEPS {
+            steps!(R * N > 4 && C::STEPS == 8, part * C::STEPS..(part + 1) * C::STEPS, |j| {
                 for c in 0..N {
                     let xj = activations::<Avx2, N>(x, c, g, j);
                     for r in 0..R {
@@ -236,7 +254,7 @@ pub(crate) unsafe fn maddubs_products<C: Codes, const R: usize, const N: usize>(
                         }
                     }
                 }
-            }
+            });
             for c in 0..N {
                 for r in 0..R {
                     let s =
