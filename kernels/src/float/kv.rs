@@ -160,39 +160,41 @@ unsafe fn convert<L: Lanes, const BYTES: usize>(x: &[f32]) -> [[u8; BYTES]; 16] 
 
 #[inline(always)]
 unsafe fn floats<L: Lanes, const BYTES: usize>(s: &mut Store<'_>) {
-    let (n, group_bytes) = (s.slots.len(), s.layout.head_dim * KEYS * BYTES);
+    let (n, head_dim) = (s.slots.len(), s.layout.head_dim);
+    let group_bytes = head_dim * KEYS * BYTES;
     let mut i = 0;
     while i < n {
         let (group, lane) = ((s.slots.start + i) / KEYS, (s.slots.start + i) % KEYS);
+        let keys = s.keys[group * group_bytes..][..group_bytes].chunks_mut(16 * KEYS * BYTES);
         // A group whole, or the one key.
-        let count = if lane == 0 && n - i >= KEYS { KEYS } else { 1 };
-        for t in (0..s.layout.head_dim).step_by(16) {
-            let mut rows = [[[0u8; BYTES]; 16]; KEYS];
-            for (row, i) in rows[..count].iter_mut().zip(i..) {
-                let k = &s.k.row(i, s.layout.head_dim)[t..];
-                // SAFETY: the caller has the features of `L` (here and below).
-                *row = unsafe { convert::<L, BYTES>(&k[..k.len().min(16)]) };
-            }
-            let dims = (s.layout.head_dim - t).min(16);
-            let to = &mut s.keys[group * group_bytes + t * KEYS * BYTES..][..dims * KEYS * BYTES];
-            if count == KEYS {
-                transpose(&rows, to);
-            } else {
-                for (bytes, to) in rows[0].iter().zip(to.chunks_mut(KEYS * BYTES)) {
-                    to[lane * BYTES..][..BYTES].copy_from_slice(bytes);
+        if lane == 0 && n - i >= KEYS {
+            for (t, to) in keys.enumerate() {
+                let mut rows = [[[0u8; BYTES]; 16]; KEYS];
+                for (row, i) in rows.iter_mut().zip(i..) {
+                    let k = &s.k.row(i, head_dim)[16 * t..];
+                    // SAFETY: the caller has the features of `L` (here and below).
+                    *row = unsafe { convert::<L, BYTES>(&k[..k.len().min(16)]) };
                 }
+                transpose(&rows, to);
+            }
+            i += KEYS;
+            continue;
+        }
+        for (k, to) in s.k.row(i, head_dim).chunks(16).zip(keys) {
+            // SAFETY: as above.
+            let bytes = unsafe { convert::<L, BYTES>(k) };
+            for (bytes, to) in bytes.iter().zip(to.chunks_mut(KEYS * BYTES)) {
+                to[lane * BYTES..][..BYTES].copy_from_slice(bytes);
             }
         }
-        i += count;
+        i += 1;
     }
     let stride = s.layout.output_dim() * BYTES;
-    for i in 0..n {
-        for t in (0..s.layout.value_dim).step_by(16) {
-            let v = &s.v.row(i, s.layout.value_dim)[t..];
+    let values = s.values[s.slots.start * stride..s.slots.end * stride].chunks_mut(stride);
+    for (i, to) in values.enumerate() {
+        for (v, to) in s.v.row(i, s.layout.value_dim).chunks(16).zip(to.chunks_mut(16 * BYTES)) {
             // SAFETY: as above.
-            let bytes = unsafe { convert::<L, BYTES>(&v[..v.len().min(16)]) };
-            let to = (s.slots.start + i) * stride + t * BYTES;
-            s.values[to..to + 16 * BYTES].copy_from_slice(bytes.as_flattened());
+            to.copy_from_slice(unsafe { convert::<L, BYTES>(v) }.as_flattened());
         }
     }
 }
