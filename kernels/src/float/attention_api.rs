@@ -119,7 +119,7 @@ impl Kernels {
     }
 
     /// As [`Kernels::store_kv`] for the slots `slots`, whose keys are rows of `k` and whose values are rows of `v`: a batch of tokens, in whose
-    /// rows those of one head lie. For groups of 16 slots that begin at a multiple of 16 this is several times as fast.
+    /// rows those of one head lie. The 16 slots from a multiple of 16 on are stored at once, without a write for every value of a key.
     ///
     /// ```
     /// use kinglet_kernels::{Kernels, KvLayout, KvType, Strided};
