@@ -43,7 +43,7 @@ pub struct Strided<'a> {
 
 impl<'a> Strided<'a> {
     /// The rows from row `i` on.
-    pub fn from(self, i: usize) -> Strided<'a> {
+    pub fn from_row(self, i: usize) -> Strided<'a> {
         let start = i.saturating_mul(self.stride).min(self.values.len());
         Strided { values: &self.values[start..], ..self }
     }

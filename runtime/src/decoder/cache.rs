@@ -87,7 +87,7 @@ impl HeadCache {
             let (keys, values) = (page.keys.get_mut(), page.values.get_mut());
             let (slot, row) = (start % KV_PAGE, start - positions.start);
             let slots = slot..slot + end - start;
-            kernels.store_kv_batch(self.layout, keys, values, slots, k.from(row), v.from(row))?;
+            kernels.store_kv_batch(self.layout, keys, values, slots, k.from_row(row), v.from_row(row))?;
             start = end;
         }
         Ok(())

@@ -98,7 +98,7 @@ pub(super) fn short_conv(
     m.q.resize(3 * n * dim, 0.0);
     // With the positions before the batch in front.
     m.k.resize((kernel - 1 + n) * dim, 0.0);
-    m.result.resize(n * dim, 0.0);
+    m.result.resize(batch.wanted.len() * dim, 0.0);
     let input = ops.input(&b.h, dim, &[&w.input], &mut b.quantized);
     ops.linear([(&w.input, &mut m.q)], input);
 
@@ -114,8 +114,10 @@ pub(super) fn short_conv(
     if batch.wanted.is_empty() {
         return;
     }
-    let inputs = &m.k;
-    ops.token_tiles("conv", n, &mut m.result, &mut m.q, |first, result, projected| {
+    let (inputs, start) = (&m.k, batch.wanted.start);
+    let projected = &mut m.q[start * 3 * dim..batch.wanted.end * 3 * dim];
+    ops.token_tiles("conv", batch.wanted.len(), &mut m.result, projected, |first, result, projected| {
+        let first = start + first;
         for (i, (y, projected)) in result.chunks_mut(dim).zip(projected.chunks(3 * dim)).enumerate() {
             let seen = &inputs[(first + i) * dim..(first + i + kernel) * dim];
             for (c, y) in y.iter_mut().enumerate() {
@@ -126,7 +128,6 @@ pub(super) fn short_conv(
         }
     });
 
-    let wanted = &m.result[batch.wanted.start * dim..batch.wanted.end * dim];
-    let input = ops.input(wanted, dim, &[&w.output], &mut b.quantized);
+    let input = ops.input(&m.result, dim, &[&w.output], &mut b.quantized);
     ops.linear([(&w.output, &mut b.out)], input);
 }

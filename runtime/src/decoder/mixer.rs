@@ -20,7 +20,7 @@ pub(super) struct Buffers {
     pub(super) k: Vec<f32>,
     /// Values `[n][n_kv_heads * value_dim]`.
     v: Vec<f32>,
-    /// What the heads return, `[wanted][n_heads * value_dim]`; also what a convolution does, `[n][dim]`.
+    /// What the heads return, `[wanted][n_heads * value_dim]`; also what a convolution does, `[wanted][dim]`.
     pub(super) result: Vec<f32>,
     /// Latent vectors, `[wanted][q_rank]` and `[n][kv_rank]`.
     q_latent: Vec<f32>,
