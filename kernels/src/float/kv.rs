@@ -192,7 +192,7 @@ unsafe fn floats<L: Lanes, const BYTES: usize>(s: &mut Store<'_>) {
     let stride = s.layout.output_dim() * BYTES;
     let values = s.values[s.slots.start * stride..s.slots.end * stride].chunks_mut(stride);
     for (i, to) in values.enumerate() {
-        for (v, to) in s.v.row(i, s.layout.value_dim).chunks(16).zip(to.chunks_mut(16 * BYTES)) {
+        for (v, to) in s.v.row(i, s.layout.value_dim).chunks(16).zip(to.chunks_exact_mut(16 * BYTES)) {
             // SAFETY: as above.
             to.copy_from_slice(unsafe { convert::<L, BYTES>(v) }.as_flattened());
         }
@@ -210,11 +210,11 @@ fn transpose<const BYTES: usize>(rows: &[[[u8; BYTES]; 16]; KEYS], to: &mut [u8]
         return;
     }
     // Four by four in words of 64 bits: a few operations for 16 values, where single ones are 16 loads and 16 stores.
-    for (four, keys) in rows.chunks_exact(4).enumerate() {
-        for t in (0..dims).step_by(4) {
-            let word = |key: usize| {
+    for t in (0..dims).step_by(4) {
+        for (four, keys) in rows.chunks_exact(4).enumerate() {
+            let word = |key: usize| -> u64 {
                 let bytes: &[u8] = keys[key].as_flattened();
-                u64::from_le_bytes(std::array::from_fn(|i| bytes[2 * t + i]))
+                u64::from_le(bytemuck::pod_read_unaligned(&bytes[2 * t..][..8]))
             };
             for (t, word) in (t..dims).zip(transpose4([word(0), word(1), word(2), word(3)])) {
                 to[(t * KEYS + 4 * four) * 2..][..8].copy_from_slice(&word.to_le_bytes());
