@@ -91,7 +91,7 @@ pub(super) fn short_conv(
     state: &mut ConvState,
     batch: &Batch,
 ) {
-    let (dim, n) = (spec.dim, b.h.len() / spec.dim);
+    let (dim, n) = (spec.dim, b.read.n());
     let kernel = w.kernel.len() / dim;
     debug_assert_eq!(state.position, batch.position);
     let m = &mut b.mixer;
@@ -99,7 +99,7 @@ pub(super) fn short_conv(
     // With the positions before the batch in front.
     m.k.resize((kernel - 1 + n) * dim, 0.0);
     m.result.resize(batch.wanted.len() * dim, 0.0);
-    let input = ops.input(&b.h, dim, &[&w.input], &mut b.quantized);
+    let input = b.read.input(ops, dim, &[&w.input]);
     ops.linear([(&w.input, &mut m.q)], input);
 
     let (before, gated) = m.k.split_at_mut(state.now.len());

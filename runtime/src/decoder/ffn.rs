@@ -12,7 +12,7 @@ pub(super) struct Buffers {
     /// `[n][ffn_dim]` each; the activated product ends up in `gate`.
     pub(super) gate: Vec<f32>,
     pub(super) up: Vec<f32>,
-    /// The activated product, where only its quantized form is needed.
+    /// The activated product, quantized.
     product: Quantized,
 }
 
@@ -24,25 +24,22 @@ pub(super) fn dense(
     w: &DenseWeights<'_>,
     b: &mut forward::Buffers,
 ) {
-    let forward::Buffers { h, out, ffn, quantized, .. } = b;
-    network(ops, spec, f, w, h, out, ffn, quantized);
+    let input = b.read.input(ops, spec.dim, &w.readers());
+    network(ops, spec, f, w, input, &mut b.out, &mut b.ffn);
 }
 
-/// As [`dense`], of `x: [n][dim]` into `out: [n][dim]`.
-#[allow(clippy::too_many_arguments, reason = "each is a different thing")]
+/// As [`dense`], of `n` rows of input for `gate` and `up` into `out: [n][dim]`.
 pub(super) fn network(
     ops: &Ops<'_>,
     spec: &ModelSpec,
     f: &FfnSpec,
     w: &DenseWeights<'_>,
-    x: &[f32],
+    input: Input<'_>,
     out: &mut [f32],
     b: &mut Buffers,
-    quantized: &mut Quantized,
 ) {
-    let (n, width) = (x.len() / spec.dim, w.up.weight.rows());
+    let (n, width) = (input.n(), w.up.weight.rows());
     if let (Some(gate), None, false) = (&w.gate, &w.sub_norm, w.down.weight.format().is_float()) {
-        let input = ops.input(x, spec.dim, &[gate, &w.up], quantized);
         let product = ops.gated((gate, &w.up), f.activation, input, &mut b.product);
         return ops.linear([(&w.down, out)], product);
     }
@@ -50,19 +47,15 @@ pub(super) fn network(
     match &w.gate {
         Some(gate) => {
             b.up.resize(n * width, 0.0);
-            let input = ops.input(x, spec.dim, &[gate, &w.up], quantized);
             ops.linear([(gate, &mut b.gate), (&w.up, &mut b.up)], input);
         }
-        None => {
-            let input = ops.input(x, spec.dim, &[&w.up], quantized);
-            ops.linear([(&w.up, &mut b.gate)], input);
-        }
+        None => ops.linear([(&w.up, &mut b.gate)], input),
     }
     activate(ops, f, w.gate.is_some(), n, b);
     if let Some(norm) = &w.sub_norm {
         ops.norm_rows_in_place(spec, norm, &mut b.gate);
     }
-    let input: Input<'_> = ops.input(&b.gate, width, &[&w.down], quantized);
+    let input: Input<'_> = ops.input(&b.gate, width, &[&w.down], &mut b.product);
     ops.linear([(&w.down, out)], input);
 }
 

@@ -4,11 +4,11 @@
 //! ([`super::ffn`], [`super::moe`]) work on each position by itself; both read the residual stream through a norm and add to it.
 
 use super::cache::{Cache, LayerCache};
-use super::ops::{Ops, Quantized};
+use super::ops::{Input, Ops, Quantized};
 use super::rope::RopeTable;
 use super::{conv, ffn, mixer, moe};
 use crate::model::spec::{LayerSpec, Mixer, ModelSpec, Residual};
-use crate::model::{FfnWeights, LayerWeights, MixerWeights, Model, NormWeights};
+use crate::model::{FfnWeights, LayerWeights, Linear, MixerWeights, Model, NormWeights, QkvWeights};
 use crate::trace::{self, Work};
 use std::ops::Range;
 
@@ -17,8 +17,8 @@ use std::ops::Range;
 pub(super) struct Buffers {
     /// The residual stream, `[n][dim]`.
     pub(super) x: Vec<f32>,
-    /// What a half of a layer reads, `[n][dim]`.
-    pub(super) h: Vec<f32>,
+    /// What a half of a layer reads.
+    pub(super) read: Read,
     /// What a half of a layer is about to add to the stream, `[n][dim]`.
     pub(super) out: Vec<f32>,
     /// What the mixer of a parallel layer adds once the network has read the stream, `[n][dim]`.
@@ -26,6 +26,7 @@ pub(super) struct Buffers {
     pub(super) mixer: mixer::Buffers,
     pub(super) ffn: ffn::Buffers,
     pub(super) moe: moe::Buffers,
+    /// What other projections read.
     pub(super) quantized: Quantized,
     /// One table for each rotary embedding of the model.
     pub(super) ropes: Vec<RopeTable>,
@@ -49,9 +50,71 @@ impl Buffers {
 
     /// From now on the batch is these tokens of it.
     fn keep(&mut self, tokens: &Range<usize>, dim: usize) {
-        for x in [&mut self.x, &mut self.h] {
-            x.truncate(tokens.end * dim);
-            x.drain(..tokens.start * dim);
+        keep_rows(&mut self.x, tokens, dim);
+        if !self.read.only_codes {
+            keep_rows(&mut self.read.h, tokens, dim);
+            self.read.n = tokens.len();
+        }
+    }
+}
+
+fn keep_rows(x: &mut Vec<f32>, rows: &Range<usize>, width: usize) {
+    x.truncate(rows.end * width);
+    x.drain(..rows.start * width);
+}
+
+/// The residual stream as a half of a layer reads it: through a norm, or as it is.
+#[derive(Debug, Default)]
+pub(super) struct Read {
+    /// `[n][dim]`, unless there are only codes.
+    h: Vec<f32>,
+    quantized: Quantized,
+    only_codes: bool,
+    n: usize,
+}
+
+impl Read {
+    /// Takes in `x: [n][dim]`. All that is going to read it are `readers`; or, where these are none, floats are read too.
+    fn take(
+        &mut self,
+        ops: &Ops<'_>,
+        spec: &ModelSpec,
+        norm: Option<&NormWeights<'_>>,
+        x: &[f32],
+        readers: &[&Linear<'_>],
+    ) {
+        self.n = x.len() / spec.dim;
+        self.only_codes =
+            norm.is_some() && !readers.is_empty() && readers.iter().all(|w| !w.weight.format().is_float());
+        match norm {
+            Some(norm) if self.only_codes => ops.normed_input(spec, norm, x, &mut self.quantized),
+            Some(norm) => {
+                self.h.resize(x.len(), 0.0);
+                ops.norm(spec, norm, x, &mut self.h);
+            }
+            None => {
+                self.h.clear();
+                self.h.extend_from_slice(x);
+            }
+        }
+    }
+
+    /// The number of tokens.
+    pub(super) fn n(&self) -> usize {
+        self.n
+    }
+
+    /// `[n][dim]`, where no readers were named.
+    pub(super) fn floats(&self) -> &[f32] {
+        &self.h
+    }
+
+    /// As the input of `weights`.
+    pub(super) fn input(&mut self, ops: &Ops<'_>, dim: usize, weights: &[&Linear<'_>]) -> Input<'_> {
+        if self.only_codes {
+            ops.quantized(&self.quantized, self.n, dim)
+        } else {
+            ops.input(&self.h, dim, weights, &mut self.quantized)
         }
     }
 }
@@ -61,17 +124,17 @@ pub(super) fn embed(ops: &Ops<'_>, model: &Model<'_>, tokens: &[u32], b: &mut Bu
     let _op = trace::op(|| Work::light("embed", tokens.len()));
     let (spec, w) = (&model.spec, &model.weights);
     b.x.resize(tokens.len() * spec.dim, 0.0);
-    // A learned position, before it is added.
-    b.h.resize(b.x.len(), 0.0);
-    let parts = b.x.chunks_mut(spec.dim).zip(b.h.chunks_mut(spec.dim)).zip(tokens).enumerate().collect();
-    ops.crew.for_each_owned(parts, |_, (i, ((x, h), token))| {
+    // Learned positions, before they are added.
+    b.out.resize(b.x.len(), 0.0);
+    let parts = b.x.chunks_mut(spec.dim).zip(b.out.chunks_mut(spec.dim)).zip(tokens).enumerate().collect();
+    ops.crew.for_each_owned(parts, |_, (i, ((x, learned), token))| {
         ops.note(ops.kernels.dequantize_row(&w.embedding, *token as usize, x));
         if spec.embedding_scale != 1.0 {
             ops.note(ops.kernels.scale(x, spec.embedding_scale));
         }
         if let Some(positions) = &w.positions {
-            ops.note(ops.kernels.dequantize_row(positions, position + i, h));
-            ops.note(ops.kernels.add(x, h));
+            ops.note(ops.kernels.dequantize_row(positions, position + i, learned));
+            ops.note(ops.kernels.add(x, learned));
         }
         if let Some(norm) = &w.embedding_norm {
             ops.norm_in_place(spec, norm, x);
@@ -82,7 +145,6 @@ pub(super) fn embed(ops: &Ops<'_>, model: &Model<'_>, tokens: &[u32], b: &mut Bu
 /// All layers over the tokens in `b.x`, which then has those that `batch` wants.
 pub(super) fn layers(ops: &Ops<'_>, model: &Model<'_>, b: &mut Buffers, cache: &mut Cache, batch: Batch) {
     let spec = &model.spec;
-    b.h.resize(b.x.len(), 0.0);
     let (n, mut ahead) = (b.x.len() / spec.dim, spec.layers.len());
     let layers = spec.layers.iter().zip(&model.weights.layers);
     for ((layer, w), cache) in layers.zip(&mut cache.layers) {
@@ -92,7 +154,10 @@ pub(super) fn layers(ops: &Ops<'_>, model: &Model<'_>, b: &mut Buffers, cache: &
         // Serial:   x += mixer(norm(x)), then x += ffn(norm(x))
         // Parallel: x += mixer(norm(x)) + ffn(norm(x)), the norm shared when the network has none of its own
         let parallel = layer.residual == Residual::Parallel;
-        read_stream(ops, spec, w.mixer_norm.as_ref(), b);
+        // What the network of a parallel layer may read too is not for the mixer's weights alone.
+        let shared = parallel && w.ffn_norm.is_none();
+        let readers = if shared { Vec::new() } else { mixer_readers(&w.mixer) };
+        b.read.take(ops, spec, w.mixer_norm.as_ref(), &b.x, &readers);
         mix(ops, spec, layer, w, b, cache, &Batch { wanted: wanted.clone(), ..batch });
         b.keep(&wanted, spec.dim);
         if wanted.is_empty() {
@@ -104,8 +169,8 @@ pub(super) fn layers(ops: &Ops<'_>, model: &Model<'_>, b: &mut Buffers, cache: &
         } else {
             add_to_stream(ops, spec, layer, w.post_mixer_norm.as_ref(), &mut b.x, &mut b.out);
         }
-        if !parallel || w.ffn_norm.is_some() {
-            read_stream(ops, spec, w.ffn_norm.as_ref(), b);
+        if !shared {
+            b.read.take(ops, spec, w.ffn_norm.as_ref(), &b.x, &ffn_readers(&w.ffn));
         }
         match &w.ffn {
             FfnWeights::Dense(w) => ffn::dense(ops, spec, &layer.ffn, w, b),
@@ -139,11 +204,22 @@ fn mix(
     }
 }
 
-/// `h = norm(x)`, or `x` itself.
-fn read_stream(ops: &Ops<'_>, spec: &ModelSpec, norm: Option<&NormWeights<'_>>, b: &mut Buffers) {
-    match norm {
-        Some(norm) => ops.norm(spec, norm, &b.x, &mut b.h),
-        None => b.h.copy_from_slice(&b.x),
+/// The weights that read what a mixer reads, if that are all.
+fn mixer_readers<'a>(w: &'a MixerWeights<'a>) -> Vec<&'a Linear<'a>> {
+    match w {
+        MixerWeights::Attention(w) => match &w.qkv {
+            QkvWeights::Direct(w) => vec![&w.q, &w.k, &w.v],
+            QkvWeights::Latent(_) => Vec::new(),
+        },
+        MixerWeights::ShortConv(w) => vec![&w.input],
+    }
+}
+
+/// The weights that read what a feed-forward network reads, if that are all.
+fn ffn_readers<'a>(w: &'a FfnWeights<'a>) -> Vec<&'a Linear<'a>> {
+    match w {
+        FfnWeights::Dense(w) => w.readers(),
+        FfnWeights::Experts(_) => Vec::new(),
     }
 }
 
@@ -178,9 +254,9 @@ pub(super) fn logits(
     let spec = &model.spec;
     out.resize(rows.len() * spec.vocab_size, 0.0);
     let x = &b.x[rows.start * spec.dim..rows.end * spec.dim];
-    let h = &mut b.h[..x.len()];
-    ops.norm(spec, &model.weights.output_norm, x, h);
-    let input = ops.input(h, spec.dim, &[&model.weights.output], &mut b.quantized);
+    let weights = [&model.weights.output];
+    b.read.take(ops, spec, Some(&model.weights.output_norm), x, &weights);
+    let input = b.read.input(ops, spec.dim, &weights);
     ops.linear([(&model.weights.output, out)], input);
     if spec.logit_scale == 1.0 && spec.logit_softcap.is_none() {
         return;

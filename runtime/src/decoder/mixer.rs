@@ -40,7 +40,7 @@ pub(super) fn attention(
     cache: &mut AttentionCache,
     batch: &Batch,
 ) {
-    let (n, wanted) = (b.h.len() / spec.dim, batch.wanted.len());
+    let (n, wanted) = (b.read.n(), batch.wanted.len());
     b.mixer.q.resize(wanted * a.n_heads * a.head_dim, 0.0);
     b.mixer.k.resize(n * a.n_kv_heads * a.head_dim, 0.0);
     b.mixer.v.resize(n * a.n_kv_heads * a.value_dim, 0.0);
@@ -48,7 +48,7 @@ pub(super) fn attention(
     match &w.qkv {
         QkvWeights::Direct(w) => {
             let (q, k, v) = (&w.q, &w.k, &w.v);
-            let input = ops.input(&b.h, spec.dim, &[q, k, v], &mut b.quantized);
+            let input = b.read.input(ops, spec.dim, &[q, k, v]);
             let m = &mut b.mixer;
             let queries = (q, input.rows(batch.wanted.clone()), &mut m.q[..]);
             ops.linears(vec![queries, (k, input, &mut m.k), (v, input, &mut m.v)]);
@@ -131,7 +131,7 @@ fn latent(
     b: &mut forward::Buffers,
     batch: &Batch,
 ) {
-    let (n, m) = (b.h.len() / spec.dim, &mut b.mixer);
+    let (n, m) = (b.read.n(), &mut b.mixer);
     let q_rank = w.q_a.as_ref().map_or(0, |(_, norm)| norm.width);
     let kv_rank = w.kv_a_norm.width;
     let (plain, n_rot) = (a.rope_start, a.head_dim - a.rope_start);
@@ -145,7 +145,7 @@ fn latent(
         Some((q_a, _)) => (q_a, &mut m.q_latent),
         None => (&w.q_b, &mut m.q),
     };
-    let input = ops.input(&b.h, spec.dim, &[q, &w.kv_a], &mut b.quantized);
+    let input = b.read.input(ops, spec.dim, &[q, &w.kv_a]);
     let queries = (q, input.rows(batch.wanted.clone()), &mut from_h[..]);
     ops.linears(vec![queries, (&w.kv_a, input, &mut m.kv_latent), (&w.k_rot, input, &mut m.k_rot)]);
     ops.norm_rows_in_place(spec, &w.kv_a_norm, &mut m.kv_latent);

@@ -41,11 +41,11 @@ pub(super) fn experts(
     b: &mut forward::Buffers,
 ) {
     let Some(e) = &f.experts else { return };
-    let forward::Buffers { h, out, ffn, moe, quantized, .. } = b;
-    let (dim, n) = (spec.dim, h.len() / spec.dim);
+    let forward::Buffers { read, out, ffn, moe, quantized, .. } = b;
+    let (dim, n) = (spec.dim, read.n());
 
     moe.probabilities.resize(n * e.n, 0.0);
-    let input = ops.input(h, dim, &[&w.router], quantized);
+    let input = read.input(ops, dim, &[&w.router]);
     ops.linear([(&w.router, &mut moe.probabilities)], input);
     moe.routes.clear();
     for (token, p) in moe.probabilities.chunks_mut(e.n).enumerate() {
@@ -57,6 +57,7 @@ pub(super) fn experts(
     // Every route's row, those of one expert after each other.
     let rows = moe.routes.len();
     moe.x.clear();
+    let h = read.floats();
     moe.routes.iter().for_each(|r| moe.x.extend_from_slice(&h[r.token * dim..(r.token + 1) * dim]));
     moe.y.resize(rows * dim, 0.0);
     ffn.gate.resize(rows * f.dim, 0.0);
@@ -102,9 +103,9 @@ pub(super) fn experts(
     if let Some((network, gate)) = &w.shared {
         moe.shared.resize(n * dim, 0.0);
         moe.shared_gate.resize(n, 0.0);
-        let input = ops.input(h, dim, &[gate], quantized);
-        ops.linear([(gate, &mut moe.shared_gate)], input);
-        ffn::network(ops, spec, f, network, h, &mut moe.shared, ffn, quantized);
+        ops.linear([(gate, &mut moe.shared_gate)], read.input(ops, dim, &[gate]));
+        let input = read.input(ops, dim, &network.readers());
+        ffn::network(ops, spec, f, network, input, &mut moe.shared, ffn);
         sigmoid(ops, &mut moe.shared_gate);
         for ((out, y), gate) in out.chunks_mut(dim).zip(moe.shared.chunks(dim)).zip(&moe.shared_gate) {
             ops.note(ops.kernels.add_scaled(out, y, *gate));

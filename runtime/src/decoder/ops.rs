@@ -50,6 +50,11 @@ impl Quantized {
 }
 
 impl<'a> Input<'a> {
+    /// The number of rows.
+    pub(super) fn n(&self) -> usize {
+        self.n
+    }
+
     /// Some of the rows.
     pub(super) fn rows(&self, range: Range<usize>) -> Input<'a> {
         let k = self.x.len() / self.n;
@@ -96,15 +101,56 @@ impl<'a> Ops<'a> {
         if weights.iter().all(|w| w.weight.format().is_float()) {
             return Input { x, quantized: None, n };
         }
-        space.resize(n, k);
         let _op = trace::op(|| Work::light("quantize", n));
+        self.quantize_tiles(x, k, space, |_, (x, q, d, sums)| {
+            self.note(self.kernels.quantize(x, q, d, sums))
+        });
+        Input { x, ..self.quantized(space, n, k) }
+    }
+
+    /// As [`Ops::input`] of the rows' norms, for weights all of which read codes: the floats never leave the thread that makes them.
+    pub(super) fn normed_input(
+        &self,
+        spec: &ModelSpec,
+        w: &NormWeights<'_>,
+        x: &[f32],
+        space: &mut Quantized,
+    ) {
+        let k = w.width;
+        let _op = trace::op(|| Work::light(&(name_of(w) + "+quantize"), x.len() / k));
+        self.quantize_tiles(x, k, space, |worker, (x, q, d, sums)| {
+            let mut row = self.crew.values(worker);
+            if row.len() < k {
+                row.resize(k, 0.0);
+            }
+            let codes = q.chunks_mut(k).zip(d.chunks_mut(k / 32)).zip(sums.chunks_mut(k / 16));
+            for (x, ((q, d), sums)) in x.chunks(k).zip(codes) {
+                self.norm_row(spec, w, x, &mut row[..k]);
+                self.note(self.kernels.quantize(&row[..k], q, d, sums));
+            }
+        });
+    }
+
+    /// What has been quantized into `space`, `n` rows of `k`, as the input of weights all of which read codes.
+    pub(super) fn quantized<'b>(&self, space: &'b Quantized, n: usize, k: usize) -> Input<'b> {
+        let rows = QuantizedRows::new(&space.q, &space.d, &space.sums, n, k);
+        Input { x: &[], quantized: self.take(rows), n }
+    }
+
+    /// Calls `f` for tiles of the rows of `x: [n][k]` and of the codes, scales and sums in `space`.
+    fn quantize_tiles(
+        &self,
+        x: &[f32],
+        k: usize,
+        space: &mut Quantized,
+        f: impl Fn(usize, (&[f32], &mut [i8], &mut [f32], &mut [i16])) + Sync,
+    ) {
+        let n = x.len() / k;
+        space.resize(n, k);
         let tile = self.token_tile(n) * k;
         let parts = x.chunks(tile).zip(space.q.chunks_mut(tile)).zip(space.d.chunks_mut(tile / 32));
         let parts = parts.zip(space.sums.chunks_mut(tile / 16)).collect();
-        self.crew
-            .for_each_owned(parts, |_, (((x, q), d), sums)| self.note(self.kernels.quantize(x, q, d, sums)));
-        let rows = QuantizedRows::new(&space.q, &space.d, &space.sums, n, k);
-        Input { x, quantized: rows.map_err(|e| self.note(Err(e))).ok(), n }
+        self.crew.for_each_owned(parts, |worker, (((x, q), d), sums)| f(worker, (x, q, d, sums)));
     }
 
     /// Takes the next part of `rows`, of a thread that has so many `left` in all: parts become smaller towards the end, so that a
@@ -213,8 +259,7 @@ impl<'a> Ops<'a> {
                 self.note(self.kernels.quantize(x, q, d, sums));
             }
         });
-        let rows = QuantizedRows::new(&space.q, &space.d, &space.sums, n, width);
-        Input { x: &[], quantized: self.take(rows), n }
+        self.quantized(space, n, width)
     }
 
     /// Rows `rows` of one projection, which `w` has; `out` is `[n][rows]`.
@@ -281,14 +326,17 @@ impl<'a> Ops<'a> {
         let tile = self.token_tile(x.len() / n) * n;
         let parts = x.chunks(tile).zip(out.chunks_mut(tile)).collect();
         self.crew.for_each_owned(parts, |_, (x, out)| {
-            for (x, out) in x.chunks(n).zip(out.chunks_mut(n)) {
-                let weight = w.weight.as_deref();
-                self.note(match spec.norm {
-                    Norm::Rms => self.kernels.rms_norm(x, weight, spec.norm_eps, out),
-                    Norm::Layer | Norm::Plain => {
-                        self.kernels.layer_norm(x, weight, w.bias.as_deref(), spec.norm_eps, out)
-                    }
-                });
+            x.chunks(n).zip(out.chunks_mut(n)).for_each(|(x, out)| self.norm_row(spec, w, x, out));
+        });
+    }
+
+    /// `out = norm(x)`, one row.
+    fn norm_row(&self, spec: &ModelSpec, w: &NormWeights<'_>, x: &[f32], out: &mut [f32]) {
+        let weight = w.weight.as_deref();
+        self.note(match spec.norm {
+            Norm::Rms => self.kernels.rms_norm(x, weight, spec.norm_eps, out),
+            Norm::Layer | Norm::Plain => {
+                self.kernels.layer_norm(x, weight, w.bias.as_deref(), spec.norm_eps, out)
             }
         });
     }

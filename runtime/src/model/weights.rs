@@ -159,6 +159,13 @@ pub struct DenseWeights<'a> {
     pub down: Linear<'a>,
 }
 
+impl<'a> DenseWeights<'a> {
+    /// The weights that read the network's input.
+    pub fn readers(&self) -> Vec<&Linear<'a>> {
+        self.gate.iter().chain([&self.up]).collect()
+    }
+}
+
 /// The tensors of a mixture of experts.
 #[derive(Debug, Clone)]
 pub struct ExpertsWeights<'a> {
