@@ -7,13 +7,22 @@ use super::cache::{AttentionCache, HeadCache};
 use super::ops::Ops;
 use crate::model::spec::AttentionSpec;
 use crate::trace::{self, Work};
-use kinglet_kernels::{AttentionParams, KV_PAGE, Partial, PartialRef, QueryRow, Strided};
+use kinglet_kernels::{AttentionParams, KV_PAGE, KvLayout, Partial, PartialRef, QueryRow, Strided};
 use std::ops::Range;
 
 /// Up to this many tokens are divided by pages.
 const SHORT: usize = 16;
-/// Tokens per tile of a long batch.
+/// About so many tokens are a tile of a long batch.
 const TILE: usize = 16;
+/// Rows that the kernels of every tier take without a rest: they do 12, 6 or 4 at once, and rows that are left are slower.
+const WHOLE_ROWS: usize = 12;
+
+/// Tokens per tile, for key heads that `group` heads share: whole rows for the kernels, and as near to [`TILE`] as that allows.
+fn tile_tokens(group: usize) -> usize {
+    let common = (1..=WHOLE_ROWS).rev().find(|d| WHOLE_ROWS.is_multiple_of(*d) && group.is_multiple_of(*d));
+    let whole = WHOLE_ROWS / common.unwrap_or(1);
+    (TILE + whole / 2) / whole * whole
+}
 
 /// The cache of a layer, and where the batch begins.
 pub(super) struct Heads<'a> {
@@ -42,19 +51,30 @@ impl Heads<'_> {
     }
 }
 
-/// Partial results of some rows, owned.
-struct Rows {
-    m: Vec<f32>,
-    l: Vec<f32>,
-    o: Vec<f32>,
+/// Partial results of some rows.
+struct Rows<'a> {
+    m: &'a mut [f32],
+    l: &'a mut [f32],
+    o: &'a mut [f32],
 }
 
-impl Rows {
-    fn new(rows: usize, output_dim: usize) -> Rows {
-        Rows { m: vec![f32::NEG_INFINITY; rows], l: vec![0.0; rows], o: vec![0.0; rows * output_dim] }
+impl<'a> Rows<'a> {
+    /// Values of memory for each row.
+    fn width(layout: KvLayout) -> usize {
+        2 + layout.output_dim()
     }
 
-    /// As [`Rows::new`] made them.
+    /// `rows` of them, empty, in the first values of `memory`, which has these; and the other values.
+    fn new(memory: &'a mut [f32], rows: usize, layout: KvLayout) -> (Rows<'a>, &'a mut [f32]) {
+        let (mine, rest) = memory.split_at_mut(rows * Rows::width(layout));
+        let (m, mine) = mine.split_at_mut(rows);
+        let (l, o) = mine.split_at_mut(rows);
+        let mut rows = Rows { m, l, o };
+        rows.clear();
+        (rows, rest)
+    }
+
+    /// Nothing has been folded yet.
     fn clear(&mut self) {
         self.m.fill(f32::NEG_INFINITY);
         self.l.fill(0.0);
@@ -62,11 +82,11 @@ impl Rows {
     }
 
     fn partial(&mut self) -> Partial<'_> {
-        Partial { m: &mut self.m, l: &mut self.l, o: &mut self.o }
+        Partial { m: self.m, l: self.l, o: self.o }
     }
 
     fn read(&self) -> PartialRef<'_> {
-        PartialRef { m: &self.m, l: &self.l, o: &self.o }
+        PartialRef { m: self.m, l: self.l, o: self.o }
     }
 
     /// Those of `range`.
@@ -78,34 +98,37 @@ impl Rows {
 }
 
 /// The queries of some tokens for one key head, gathered: rows are tokens, and within a token the heads that share the key head.
-struct Queries {
-    q: Vec<f32>,
+struct Queries<'a> {
+    q: &'a [f32],
     rows: Vec<QueryRow>,
     /// The key head.
     head: usize,
     pages: Range<usize>,
 }
 
-impl Queries {
-    fn gather(spec: &AttentionSpec, kv_head: usize, position: usize, q: &[f32]) -> Queries {
+impl<'a> Queries<'a> {
+    /// Into `memory`, which has `head_dim` values for each row.
+    fn gather(
+        spec: &AttentionSpec,
+        head: usize,
+        position: usize,
+        q: &[f32],
+        memory: &'a mut [f32],
+    ) -> Queries<'a> {
         let group = spec.n_heads / spec.n_kv_heads;
-        let stride = spec.n_heads * spec.head_dim;
-        let width = group * spec.head_dim;
-        let n = q.len() / stride;
-        let (values, rows) = (Vec::with_capacity(n * width), Vec::with_capacity(n * group));
-        let mut gathered = Queries { q: values, rows, head: kv_head, pages: 0..0 };
-        for (i, q) in q.chunks(stride).enumerate() {
-            gathered.q.extend_from_slice(&q[kv_head * width..(kv_head + 1) * width]);
+        let (stride, width) = (spec.n_heads * spec.head_dim, group * spec.head_dim);
+        let mut rows = Vec::with_capacity(q.len() / stride * group);
+        for (i, (q, to)) in q.chunks(stride).zip(memory.chunks_mut(width)).enumerate() {
+            to.copy_from_slice(&q[head * width..(head + 1) * width]);
             let position = position + i;
             let first = spec.window.map_or(0, |w| (position + 1).saturating_sub(w));
-            let slope = |h: usize| spec.slopes.get(kv_head * group + h).copied().unwrap_or(0.0);
+            let slope = |h: usize| spec.slopes.get(head * group + h).copied().unwrap_or(0.0);
             let row = |h| QueryRow { position, visible: first..position + 1, slope: slope(h) };
-            gathered.rows.extend((0..group).map(row));
+            rows.extend((0..group).map(row));
         }
-        let first = gathered.rows.first().map_or(0, |r| r.visible.start);
-        let last = gathered.rows.last().map_or(0, |r| r.visible.end);
-        gathered.pages = first / KV_PAGE..last.div_ceil(KV_PAGE);
-        gathered
+        let first = rows.first().map_or(0, |r: &QueryRow| r.visible.start);
+        let last = rows.last().map_or(0, |r| r.visible.end);
+        Queries { q: memory, rows, head, pages: first / KV_PAGE..last.div_ceil(KV_PAGE) }
     }
 }
 
@@ -136,9 +159,9 @@ fn attend_page(
     worker: usize,
     spec: &AttentionSpec,
     heads: &Heads<'_>,
-    queries: &Queries,
+    queries: &Queries<'_>,
     page: usize,
-    out: &mut Rows,
+    out: &mut Rows<'_>,
 ) {
     let layout = heads.cache.layout;
     let params = AttentionParams { scale: spec.scale, softcap: spec.softcap };
@@ -148,7 +171,7 @@ fn attend_page(
         scratch.resize(need, 0);
     }
     let (keys, values) = heads.cache.heads[queries.head].page(page);
-    let (q, rows) = (&queries.q, &queries.rows);
+    let (q, rows) = (queries.q, &queries.rows);
     ops.note(ops.kernels.attention_page(
         layout,
         params,
@@ -164,20 +187,29 @@ fn attend_page(
 
 fn by_pages(ops: &Ops<'_>, spec: &AttentionSpec, heads: &Heads<'_>, q: &[f32], att: &mut [f32]) {
     let layout = heads.cache.layout;
-    let gather = |h| Queries::gather(spec, h, heads.position, q);
-    let queries: Vec<Queries> = (0..spec.n_kv_heads).map(gather).collect();
-    let mut parts: Vec<(usize, usize, Rows)> = Vec::new();
+    let rows = q.len() / (spec.n_kv_heads * spec.head_dim);
+    let mut gathered = vec![0.0; q.len()];
+    let memory = gathered.chunks_mut(rows * spec.head_dim).enumerate();
+    let queries: Vec<_> =
+        memory.map(|(h, memory)| Queries::gather(spec, h, heads.position, q, memory)).collect();
+    let n_parts: usize = queries.iter().map(|q| q.pages.len()).sum();
+    let mut memory = vec![0.0; (n_parts + 1) * rows * Rows::width(layout)];
+    let (mut all, mut rest) = Rows::new(&mut memory, rows, layout);
+    let mut parts: Vec<(usize, usize, Rows<'_>)> = Vec::with_capacity(n_parts);
     for (h, queries) in queries.iter().enumerate() {
-        let rows = |page| (h, page, Rows::new(queries.rows.len(), layout.output_dim()));
-        parts.extend(queries.pages.clone().map(rows));
+        for page in queries.pages.clone() {
+            let part;
+            (part, rest) = Rows::new(rest, rows, layout);
+            parts.push((h, page, part));
+        }
     }
     let work = parts.iter_mut().collect();
     ops.crew.for_each_owned(work, |worker, (h, p, out)| {
         attend_page(ops, worker, spec, heads, &queries[*h], *p, out)
     });
     let mut parts = parts.into_iter().peekable();
-    for (h, queries) in queries.iter().enumerate() {
-        let mut all = Rows::new(queries.rows.len(), layout.output_dim());
+    for h in 0..queries.len() {
+        all.clear();
         while let Some((_, _, part)) = parts.next_if(|(of, _, _)| *of == h) {
             ops.note(ops.kernels.attention_fold(all.partial(), &part.read()));
         }
@@ -187,14 +219,23 @@ fn by_pages(ops: &Ops<'_>, spec: &AttentionSpec, heads: &Heads<'_>, q: &[f32], a
 
 fn by_tokens(ops: &Ops<'_>, spec: &AttentionSpec, heads: &Heads<'_>, q: &[f32], att: &mut [f32]) {
     let layout = heads.cache.layout;
-    let (q_tile, att_tile) = (TILE * spec.n_heads * spec.head_dim, TILE * spec.n_heads * spec.value_dim);
+    let tile_tokens = tile_tokens(spec.n_heads / spec.n_kv_heads);
+    let q_tile = tile_tokens * spec.n_heads * spec.head_dim;
+    let att_tile = tile_tokens * spec.n_heads * spec.value_dim;
     let tiles = q.chunks(q_tile).zip(att.chunks_mut(att_tile)).enumerate().collect();
     ops.crew.for_each_owned(tiles, |worker, (tile, (q, att))| {
         let rows = q.len() / (spec.n_kv_heads * spec.head_dim);
-        let (mut all, mut part) =
-            (Rows::new(rows, layout.output_dim()), Rows::new(rows, layout.output_dim()));
+        // Kept by the thread: memory that is freed after every tile may go back to the system each time.
+        let mut memory = ops.crew.values(worker);
+        let need = rows * (2 * Rows::width(layout) + spec.head_dim);
+        if memory.len() < need {
+            memory.resize(need, 0.0);
+        }
+        let (mut all, rest) = Rows::new(&mut memory, rows, layout);
+        let (mut part, rest) = Rows::new(rest, rows, layout);
+        let gathered = &mut rest[..rows * spec.head_dim];
         for h in 0..spec.n_kv_heads {
-            let queries = Queries::gather(spec, h, heads.position + tile * TILE, q);
+            let queries = Queries::gather(spec, h, heads.position + tile * tile_tokens, q, gathered);
             all.clear();
             for p in queries.pages.clone() {
                 attend_page(ops, worker, spec, heads, &queries, p, &mut part);
@@ -206,12 +247,28 @@ fn by_tokens(ops: &Ops<'_>, spec: &AttentionSpec, heads: &Heads<'_>, q: &[f32], 
 }
 
 /// Writes the result of key head `h` to its places in `att`.
-fn finish(ops: &Ops<'_>, spec: &AttentionSpec, heads: &Heads<'_>, h: usize, all: &Rows, att: &mut [f32]) {
+fn finish(ops: &Ops<'_>, spec: &AttentionSpec, heads: &Heads<'_>, h: usize, all: &Rows<'_>, att: &mut [f32]) {
     let group = spec.n_heads / spec.n_kv_heads;
     let width = group * spec.value_dim;
     for (token, att) in att.chunks_mut(spec.n_heads * spec.value_dim).enumerate() {
         let rows = all.read_rows(token * group..(token + 1) * group);
         let att = &mut att[h * width..(h + 1) * width];
         ops.note(ops.kernels.attention_finish(heads.cache.layout, rows, att));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{TILE, WHOLE_ROWS, tile_tokens};
+
+    #[test]
+    fn tiles_are_whole_rows_and_about_as_many_tokens_as_wanted() {
+        for group in 1..=128 {
+            let tokens = tile_tokens(group);
+            assert!((tokens * group).is_multiple_of(WHOLE_ROWS), "{group} heads: {tokens} tokens");
+            assert!(tokens.abs_diff(TILE) <= WHOLE_ROWS / 2, "{group} heads: {tokens} tokens");
+        }
+        // SmolLM2, Gemma 3, Qwen2.5.
+        assert_eq!([3, 4, 7].map(tile_tokens), [16, 15, 12]);
     }
 }
