@@ -2,8 +2,8 @@
 //!
 //! Rows are taken in register tiles. Scores: R rows x 16 keys, lanes are keys, a query value is broadcast; the keys are widened
 //! once per tile. Then softmax row by row. Then outputs: R rows x 16 value dimensions, lanes are dimensions, a weight is
-//! broadcast, keys ascend; a key that only some of the rows see is left out by the others. Tiles of few rows take several groups of
-//! keys or dimensions at once instead, to keep enough independent accumulators for the latency of an fma.
+//! broadcast, keys ascend. Tiles of few rows take several groups of keys or dimensions at once instead, to keep enough
+//! independent accumulators for the latency of an fma.
 
 #![allow(clippy::needless_range_loop, reason = "row and group index several arrays at once")]
 
@@ -26,12 +26,6 @@ const WINDOW: usize = 32 << 10;
 const STEPS: usize = 16;
 /// Rows up to which that pays.
 const FEW: usize = 16;
-
-/// Queries are copied to where the next row is a constant away, which then costs no instruction: so many values of every row, then as
-/// many that follow them.
-const Q_CHUNK: usize = 256;
-/// From one row's values to the next: see [`STRIDE`].
-const Q_STRIDE: usize = Q_CHUNK + 16;
 
 /// Everything [`attention_page`] works on. Lengths are checked by `Kernels::attention_page`.
 pub(super) struct Page<'a> {
@@ -74,12 +68,6 @@ impl Page<'_> {
         Ahead::new(start.as_ptr().wrapping_add(rows.start * row_bytes), bytes)
     }
 
-    /// The query of row `r`.
-    #[inline(always)]
-    fn query(&self, r: usize) -> &[f32] {
-        &self.q[r * self.layout.head_dim..][..self.layout.head_dim]
-    }
-
     /// Values of a key in the page, padding included.
     fn key_values(&self) -> usize {
         if self.layout.ty == KvType::Q8_0 { 32 * self.layout.key_blocks() } else { self.layout.head_dim }
@@ -94,13 +82,10 @@ impl Page<'_> {
     }
 }
 
-/// Bytes of scratch: scores of a tile of rows and their queries, for a Q8_0 cache quantized.
+/// Bytes of scratch: scores of a tile of rows and, for a Q8_0 cache, their quantized queries.
 pub(super) fn scratch_bytes(layout: KvLayout) -> usize {
-    let queries = match layout.ty {
-        KvType::Q8_0 => layout.key_blocks() * (32 + 4),
-        KvType::F32 | KvType::F16 => layout.head_dim.div_ceil(Q_CHUNK) * Q_STRIDE * 4,
-    };
-    MAX_ROWS * (STRIDE * 4 + queries)
+    let quantized = if layout.ty == KvType::Q8_0 { layout.key_blocks() * (32 + 4) } else { 0 };
+    MAX_ROWS * (STRIDE * 4 + quantized)
 }
 
 /// A tile's parts of the scratch.
@@ -108,8 +93,8 @@ pub(super) fn scratch_bytes(layout: KvLayout) -> usize {
 struct Scratch {
     /// `[MAX_ROWS][STRIDE]` scores of 512 keys, then weights.
     scores: *mut f32,
-    /// `[chunks][MAX_ROWS][Q_STRIDE]` queries, or `[MAX_ROWS][blocks]` scales of quantized ones.
-    queries: *mut f32,
+    /// `[MAX_ROWS][blocks]` scales of quantized queries.
+    scales: *mut f32,
     /// `[MAX_ROWS][blocks * 32]` codes of quantized queries.
     codes: *mut i8,
 }
@@ -119,28 +104,27 @@ impl Scratch {
     #[inline(always)]
     unsafe fn new(page: &mut Page<'_>) -> Scratch {
         let scores: *mut f32 = page.scratch.as_mut_ptr().cast();
-        // SAFETY: the scratch has `scratch_bytes`; the codes are only used when they are there.
+        // SAFETY: the scratch has `scratch_bytes`; the last two parts are only used when they are there.
         unsafe {
-            let queries = scores.byte_add(MAX_ROWS * STRIDE * 4);
+            let scales = scores.byte_add(MAX_ROWS * STRIDE * 4);
             let blocks = if page.layout.ty == KvType::Q8_0 { page.layout.key_blocks() } else { 0 };
-            Scratch { scores, queries, codes: queries.byte_add(MAX_ROWS * blocks * 4).cast() }
+            Scratch { scores, scales, codes: scales.byte_add(MAX_ROWS * blocks * 4).cast() }
         }
     }
 }
 
 /// How keys and values are read.
 trait Cache {
-    /// Bytes of one dimension of a key or value, without scales.
-    const BYTES: usize;
-    /// Puts the query of row `row` into the scratch as that of row `r` of the tile.
-    unsafe fn query(page: &Page<'_>, scratch: Scratch, row: usize, r: usize);
-    /// Scores of the tile's `R` rows with the keys of groups `g..g + G`, not yet scaled.
+    /// Scores of rows `r0..r0 + R` with the keys of groups `g..g + G`, not yet scaled.
     unsafe fn scores<L: Lanes, const R: usize, const G: usize>(
         page: &Page<'_>,
         scratch: Scratch,
+        r0: usize,
         g: usize,
         ahead: &mut Ahead,
     ) -> [[L; G]; R];
+    /// Bytes of one dimension of a key or value, without scales.
+    const BYTES: usize;
     /// Dimensions `t..t + 16` of the value of key `j` of the page.
     unsafe fn value<L: Lanes>(page: &Page<'_>, j: usize, t: usize) -> L;
 }
@@ -156,42 +140,29 @@ unsafe fn widen<L: Lanes, const BYTES: usize>(p: *const u8) -> L {
 
 impl<const BYTES: usize> Cache for Floats<BYTES> {
     const BYTES: usize = BYTES;
-
-    #[inline(always)]
-    unsafe fn query(page: &Page<'_>, scratch: Scratch, row: usize, r: usize) {
-        for (chunk, q) in page.query(row).chunks(Q_CHUNK).enumerate() {
-            // SAFETY: r < MAX_ROWS; the scratch has as many chunks as a query, and room for `Q_STRIDE` values.
-            unsafe {
-                let to = scratch.queries.add((chunk * MAX_ROWS + r) * Q_STRIDE);
-                std::ptr::copy_nonoverlapping(q.as_ptr().cast::<u8>(), to.cast(), size_of_val(q));
-            }
-        }
-    }
-
     #[inline(always)]
     unsafe fn scores<L: Lanes, const R: usize, const G: usize>(
         page: &Page<'_>,
-        scratch: Scratch,
+        _: Scratch,
+        r0: usize,
         g: usize,
         ahead: &mut Ahead,
     ) -> [[L; G]; R] {
         let head_dim = page.layout.head_dim;
-        let steps = if page.few_rows() { STEPS } else { Q_CHUNK };
-        // SAFETY: the scratch holds R queries; groups g..g + G exist, each is [head_dim][16].
+        // SAFETY: rows r0..r0 + R and groups g..g + G exist; each group is [head_dim][16].
         unsafe {
+            let q = page.q.as_ptr().add(r0 * head_dim);
             let keys = page.keys.as_ptr().add(g * head_dim * KEYS * BYTES);
             let mut s = [[L::splat(0.0); G]; R];
-            for first in (0..head_dim).step_by(steps) {
-                ahead.fetch(steps * G * KEYS * BYTES);
-                // Where dimension 0 would be, from this chunk on.
-                let q = scratch.queries.wrapping_add(first / Q_CHUNK * (MAX_ROWS * Q_STRIDE - Q_CHUNK));
-                for t in first..(first + steps).min(head_dim) {
+            for first in (0..head_dim).step_by(STEPS) {
+                ahead.fetch(STEPS * G * KEYS * BYTES);
+                for t in first..(first + STEPS).min(head_dim) {
                     let mut k = [L::splat(0.0); G];
                     for g in 0..G {
                         k[g] = widen::<L, BYTES>(keys.add((g * head_dim + t) * KEYS * BYTES));
                     }
                     for r in 0..R {
-                        let q = L::splat(q.wrapping_add(r * Q_STRIDE + t).read_unaligned());
+                        let q = L::splat(*q.add(r * head_dim + t));
                         for g in 0..G {
                             s[r][g] = q.fma(k[g], s[r][g]);
                         }
@@ -213,24 +184,11 @@ struct Codes;
 
 impl Cache for Codes {
     const BYTES: usize = 1;
-
-    #[inline(always)]
-    unsafe fn query(page: &Page<'_>, scratch: Scratch, row: usize, r: usize) {
-        let blocks = page.layout.key_blocks();
-        for (b, x) in page.query(row).chunks(32).enumerate() {
-            // SAFETY: the caller's tier; r < MAX_ROWS, and each row of the scratch has `blocks` blocks.
-            unsafe {
-                let (q, d) = quantize_block(page.quantize, x);
-                scratch.queries.add(r * blocks + b).write_unaligned(d);
-                scratch.codes.add((r * blocks + b) * 32).cast::<[i8; 32]>().write_unaligned(q);
-            }
-        }
-    }
-
     #[inline(always)]
     unsafe fn scores<L: Lanes, const R: usize, const G: usize>(
         page: &Page<'_>,
         scratch: Scratch,
+        _: usize,
         g: usize,
         ahead: &mut Ahead,
     ) -> [[L; G]; R] {
@@ -256,7 +214,7 @@ impl Cache for Codes {
                 for g1 in 0..G {
                     let dk = L::load_f16(scales.add(((g + g1) * blocks + b) * KEYS));
                     for r in 0..R {
-                        let dq = L::splat(scratch.queries.add(r * blocks + b).read_unaligned());
+                        let dq = L::splat(scratch.scales.add(r * blocks + b).read_unaligned());
                         s[r][g1] = dq.mul(dk).fma(L::from_ints(sums[r][g1]), s[r][g1]);
                     }
                 }
@@ -321,37 +279,19 @@ unsafe fn tiles<L: Lanes, C: Cache>(page: &mut Page<'_>, most: usize) {
     }
 }
 
-/// What the rows of a tile see.
-struct View<const R: usize> {
-    /// Each of them; `0..0` where it is nothing.
-    visible: [Range<usize>; R],
-    /// All that any of them sees.
-    any: Range<usize>,
-    /// What all of them see; where that is nothing, it may end before it starts.
-    each: Range<usize>,
-}
-
-impl<const R: usize> View<R> {
-    #[inline(always)]
-    fn new(page: &Page<'_>, r0: usize) -> View<R> {
-        let visible: [Range<usize>; R] = std::array::from_fn(|r| page.visible(r0 + r));
-        let (mut any, mut each) = (Range { start: KV_PAGE, end: 0 }, 0..KV_PAGE);
-        for v in &visible {
-            if v.end > 0 {
-                any = any.start.min(v.start)..any.end.max(v.end);
-            }
-            each = each.start.max(v.start)..each.end.min(v.end);
-        }
-        View { visible, any, each }
-    }
-}
-
 /// Rows `r0..r0 + R`, up to `G` groups of keys or of value dimensions at a time.
 #[inline(always)]
 unsafe fn tile<L: Lanes, C: Cache, const R: usize, const G: usize>(page: &mut Page<'_>, r0: usize) {
     let dim = page.layout.output_dim();
-    let view = View::<R>::new(page, r0);
-    let any = view.any.clone();
+    let visible: [Range<usize>; R] = std::array::from_fn(|r| page.visible(r0 + r));
+    // Over the rows that see anything: all that any sees, and what each of them sees.
+    let (mut any, mut each) = (Range { start: KV_PAGE, end: 0 }, 0..KV_PAGE);
+    for v in &visible {
+        if v.end > 0 {
+            any = any.start.min(v.start)..any.end.max(v.end);
+        }
+        each = each.start.max(v.start)..each.end.min(v.end);
+    }
     page.o[r0 * dim..(r0 + R) * dim].fill(0.0);
     page.m[r0..r0 + R].fill(f32::NEG_INFINITY);
     page.l[r0..r0 + R].fill(0.0);
@@ -361,8 +301,8 @@ unsafe fn tile<L: Lanes, C: Cache, const R: usize, const G: usize>(page: &mut Pa
     // SAFETY: rows r0..r0 + R exist; all ranges lie within the page.
     unsafe {
         let scratch = Scratch::new(page);
-        for r in 0..R {
-            C::query(page, scratch, r0 + r, r);
+        if page.layout.ty == KvType::Q8_0 {
+            quantize_queries(page, scratch, r0, R);
         }
         let (group_bytes, value_bytes) = (KEYS * C::BYTES * page.key_values(), dim * C::BYTES);
         let (mut g, end) = (any.start / KEYS, any.end.div_ceil(KEYS));
@@ -377,22 +317,50 @@ unsafe fn tile<L: Lanes, C: Cache, const R: usize, const G: usize>(page: &mut Pa
                 page.ahead(page.values, value_bytes, values)
             };
             while until - g >= G {
-                let s = C::scores::<L, R, G>(page, scratch, g, &mut ahead);
+                let s = C::scores::<L, R, G>(page, scratch, r0, g, &mut ahead);
                 store_scores::<L, R, G>(s, scratch, g);
                 g += G;
             }
             while g < until {
-                let s = C::scores::<L, R, 1>(page, scratch, g, &mut ahead);
+                let s = C::scores::<L, R, 1>(page, scratch, r0, g, &mut ahead);
                 store_scores::<L, R, 1>(s, scratch, g);
                 g += 1;
             }
         }
-        for (r, v) in view.visible.iter().enumerate() {
+        for (r, v) in visible.iter().enumerate() {
             if v.end > 0 {
                 softmax::<L>(page, scratch.scores.add(r * STRIDE), r0 + r, v.clone());
             }
         }
-        outputs::<L, C, R, G>(page, scratch.scores, r0, &view);
+        // Each row ascends: what it sees before the common keys, those, what it sees after them.
+        if each.is_empty() {
+            for (r, v) in visible.iter().enumerate() {
+                outputs::<L, C, 1, 4>(page, scratch.scores.add(r * STRIDE), r0 + r, v.clone());
+            }
+            return;
+        }
+        for (r, v) in visible.iter().enumerate() {
+            outputs::<L, C, 1, 4>(page, scratch.scores.add(r * STRIDE), r0 + r, v.start..each.start);
+        }
+        outputs::<L, C, R, G>(page, scratch.scores, r0, each.clone());
+        for (r, v) in visible.iter().enumerate() {
+            outputs::<L, C, 1, 4>(page, scratch.scores.add(r * STRIDE), r0 + r, each.end..v.end);
+        }
+    }
+}
+
+/// Queries of rows `r0..r0 + n` in blocks of 32, into the scratch.
+unsafe fn quantize_queries(page: &Page<'_>, scratch: Scratch, r0: usize, n: usize) {
+    let (head_dim, blocks) = (page.layout.head_dim, page.layout.key_blocks());
+    for r in 0..n {
+        for (b, x) in page.q[(r0 + r) * head_dim..][..head_dim].chunks(32).enumerate() {
+            // SAFETY: the caller's tier; the scratch has room for MAX_ROWS rows of `blocks` blocks.
+            unsafe {
+                let (q, d) = quantize_block(page.quantize, x);
+                scratch.scales.add(r * blocks + b).write_unaligned(d);
+                scratch.codes.add((r * blocks + b) * 32).cast::<[i8; 32]>().write_unaligned(q);
+            }
+        }
     }
 }
 
@@ -460,29 +428,32 @@ unsafe fn softmax<L: Lanes>(page: &mut Page<'_>, p: *mut f32, r: usize, visible:
     }
 }
 
-/// `o[r] += p[r][j] * v[j]` for rows `r0..r0 + R` and the keys that each of them sees, in ascending order.
+/// `o[r] += p[r][j] * v[j]` for rows `r0..r0 + R` and `keys` in ascending order, all of them visible to these rows.
 #[inline(always)]
 unsafe fn outputs<L: Lanes, C: Cache, const R: usize, const G: usize>(
     page: &mut Page<'_>,
     p: *const f32,
     r0: usize,
-    view: &View<R>,
+    keys: Range<usize>,
 ) {
+    if keys.is_empty() {
+        return;
+    }
     let dim = page.layout.output_dim();
     let value_bytes = dim * C::BYTES;
     let window = page.window(value_bytes);
-    for first in view.any.clone().step_by(window) {
-        let until = (first + window).min(view.any.end);
-        let ahead = &mut page.ahead(page.values, value_bytes, until..(until + window).min(view.any.end));
+    for first in keys.clone().step_by(window) {
+        let until = (first + window).min(keys.end);
+        let ahead = &mut page.ahead(page.values, value_bytes, until..(until + window).min(keys.end));
         let mut t = 0;
         // SAFETY: `t + 16 * G <= dim` in every call; the rest is the caller's.
         unsafe {
             while t + 16 * G <= dim {
-                output_tile::<L, C, R, G>(page, p, r0, first..until, view, t, ahead);
+                output_tile::<L, C, R, G>(page, p, r0, first..until, t, ahead);
                 t += 16 * G;
             }
             while t < dim {
-                output_tile::<L, C, R, 1>(page, p, r0, first..until, view, t, ahead);
+                output_tile::<L, C, R, 1>(page, p, r0, first..until, t, ahead);
                 t += 16;
             }
         }
@@ -495,12 +466,10 @@ unsafe fn output_tile<L: Lanes, C: Cache, const R: usize, const G: usize>(
     p: *const f32,
     r0: usize,
     keys: Range<usize>,
-    view: &View<R>,
     t: usize,
     ahead: &mut Ahead,
 ) {
     let dim = page.layout.output_dim();
-    let each = view.each.start.clamp(keys.start, keys.end)..view.each.end.clamp(keys.start, keys.end);
     // SAFETY: rows r0..r0 + R have `dim` outputs and 512 weights; `t + 16 * G <= dim`; keys lie within the page.
     unsafe {
         let o = page.o.as_mut_ptr().add(r0 * dim + t);
@@ -510,36 +479,20 @@ unsafe fn output_tile<L: Lanes, C: Cache, const R: usize, const G: usize>(
                 acc[r][g] = L::load(o.add(r * dim + 16 * g));
             }
         }
-        // Key `j`, for the rows that see it.
-        macro_rules! key {
-            ($j:expr, $sees:expr) => {{
+        for first in keys.clone().step_by(STEPS) {
+            ahead.fetch(STEPS * 16 * G * C::BYTES);
+            for j in first..(first + STEPS).min(keys.end) {
                 let mut v = [L::splat(0.0); G];
                 for g in 0..G {
-                    v[g] = C::value::<L>(page, $j, t + 16 * g);
+                    v[g] = C::value::<L>(page, j, t + 16 * g);
                 }
                 for r in 0..R {
-                    if $sees(r) {
-                        let p = L::splat(p.add(r * STRIDE + $j).read_unaligned());
-                        for g in 0..G {
-                            acc[r][g] = p.fma(v[g], acc[r][g]);
-                        }
+                    let p = L::splat(p.add(r * STRIDE + j).read_unaligned());
+                    for g in 0..G {
+                        acc[r][g] = p.fma(v[g], acc[r][g]);
                     }
                 }
-            }};
-        }
-        let sees = |j: usize| move |r: usize| view.visible[r].contains(&j);
-        for j in keys.start..each.start {
-            key!(j, sees(j));
-        }
-        let steps = if page.few_rows() { STEPS } else { KV_PAGE };
-        for first in each.clone().step_by(steps) {
-            ahead.fetch(steps * 16 * G * C::BYTES);
-            for j in first..(first + steps).min(each.end) {
-                key!(j, |_| true);
             }
-        }
-        for j in each.end.max(each.start)..keys.end {
-            key!(j, sees(j));
         }
         for r in 0..R {
             for g in 0..G {
