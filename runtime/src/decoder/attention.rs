@@ -14,7 +14,7 @@ use std::ops::Range;
 const SHORT: usize = 16;
 /// About so many tokens are a tile of a long batch.
 const TILE: usize = 16;
-/// Rows that the kernels of every tier take without a rest: they do 12, 6 or 4 at once, and rows that are left are slower.
+/// Rows that the kernels of every tier take without a remainder: they do 12, 6 or 4 at once, and what is left is slower.
 const WHOLE_ROWS: usize = 12;
 
 /// Tokens per tile, for key heads that `group` heads share: whole rows for the kernels, and as near to [`TILE`] as that allows.

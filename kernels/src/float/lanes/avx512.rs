@@ -13,6 +13,7 @@ impl Lanes for Zmm {
     // SAFETY (every block in this impl): the caller has the AVX-512 features above, and pointers to 16 values.
     #[inline(always)] unsafe fn splat(x: f32) -> Self { unsafe { Zmm(_mm512_set1_ps(x)) } }
     #[inline(always)] unsafe fn load(p: *const f32) -> Self { unsafe { Zmm(_mm512_loadu_ps(p)) } }
+    // `_mm512_cvtph_ps` is the form with `sae`, which cannot read its operand from memory.
     #[inline(always)] unsafe fn load_f16(p: *const u16) -> Self { unsafe { Zmm(_mm512_cvt_roundph_ps::<_MM_FROUND_CUR_DIRECTION>(_mm256_loadu_si256(p.cast()))) } }
     #[inline(always)]
     unsafe fn load_bf16(p: *const u16) -> Self {
