@@ -140,10 +140,14 @@ impl Crew<'_> {
         scratch.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// As [`Crew::scratch`], for values between two steps of one chunk.
-    pub fn values(&self, worker: usize) -> MutexGuard<'_, Vec<f32>> {
+    /// As [`Crew::scratch`], for at least `n` values between two steps of one chunk.
+    pub fn values(&self, worker: usize, n: usize) -> MutexGuard<'_, Vec<f32>> {
         let values = &self.team.values[worker % self.team.values.len()];
-        values.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut values = values.lock().unwrap_or_else(PoisonError::into_inner);
+        if values.len() < n {
+            values.resize(n, 0.0);
+        }
+        values
     }
 
     /// Calls `f(worker, i)` for every `i < chunks`, each once, on any thread, and returns when all are done. `worker` is

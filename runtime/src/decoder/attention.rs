@@ -64,14 +64,12 @@ impl<'a> Rows<'a> {
         2 + layout.output_dim()
     }
 
-    /// `rows` of them, empty, in the first values of `memory`, which has these; and the other values.
+    /// `rows` of them with what is in the first values of `memory`, which has these; and the other values.
     fn new(memory: &'a mut [f32], rows: usize, layout: KvLayout) -> (Rows<'a>, &'a mut [f32]) {
         let (mine, rest) = memory.split_at_mut(rows * Rows::width(layout));
         let (m, mine) = mine.split_at_mut(rows);
         let (l, o) = mine.split_at_mut(rows);
-        let mut rows = Rows { m, l, o };
-        rows.clear();
-        (rows, rest)
+        (Rows { m, l, o }, rest)
     }
 
     /// Nothing has been folded yet.
@@ -226,11 +224,7 @@ fn by_tokens(ops: &Ops<'_>, spec: &AttentionSpec, heads: &Heads<'_>, q: &[f32], 
     ops.crew.for_each_owned(tiles, |worker, (tile, (q, att))| {
         let rows = q.len() / (spec.n_kv_heads * spec.head_dim);
         // Kept by the thread: memory that is freed after every tile may go back to the system each time.
-        let mut memory = ops.crew.values(worker);
-        let need = rows * (2 * Rows::width(layout) + spec.head_dim);
-        if memory.len() < need {
-            memory.resize(need, 0.0);
-        }
+        let mut memory = ops.crew.values(worker, rows * (2 * Rows::width(layout) + spec.head_dim));
         let (mut all, rest) = Rows::new(&mut memory, rows, layout);
         let (mut part, rest) = Rows::new(rest, rows, layout);
         let gathered = &mut rest[..rows * spec.head_dim];

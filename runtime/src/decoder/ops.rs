@@ -119,10 +119,7 @@ impl<'a> Ops<'a> {
         let k = w.width;
         let _op = trace::op(|| Work::light(&(name_of(w) + "+quantize"), x.len() / k));
         self.quantize_tiles(x, k, space, |worker, (x, q, d, sums)| {
-            let mut row = self.crew.values(worker);
-            if row.len() < k {
-                row.resize(k, 0.0);
-            }
+            let mut row = self.crew.values(worker, k);
             let codes = q.chunks_mut(k).zip(d.chunks_mut(k / 32)).zip(sums.chunks_mut(k / 16));
             for (x, ((q, d), sums)) in x.chunks(k).zip(codes) {
                 self.norm_row(spec, w, x, &mut row[..k]);
@@ -247,10 +244,7 @@ impl<'a> Ops<'a> {
         }
         self.crew.for_each_share(shares, |worker, (gate_part, up_part, rows, mut part)| {
             let len = rows.len() * n;
-            let mut values = self.crew.values(worker);
-            if values.len() < 2 * len {
-                values.resize(2 * len, 0.0);
-            }
+            let mut values = self.crew.values(worker, 2 * len);
             let (g, u) = values[..2 * len].split_at_mut(len);
             self.project(worker, gate, (&gate_part, rows.clone()), input, g);
             self.project(worker, up, (&up_part, rows.clone()), input, u);
