@@ -7,7 +7,7 @@ mod support;
 use kinglet_kernels::{Format, MatMut, Matrix};
 use kinglet_reference::quantize::quantize;
 use support::matmul::{self, Columns, MOST};
-use support::{Place, Rng, same, tiers};
+use support::{Guarded, Place, Rng, same, tiers};
 
 #[test]
 fn every_shape_around_the_tiles() {
@@ -70,16 +70,42 @@ fn shapes_that_do_not_fit_are_errors() {
 #[test]
 fn every_tier_quantizes_as_the_reference() {
     let mut rng = Rng(7);
-    let mut x: Vec<f32> = (0..32 * 64).map(|_| rng.float()).collect();
-    for (i, special) in [f32::NAN, f32::INFINITY, -0.0, 1e-38, -f32::MAX, 3e-31].into_iter().enumerate() {
-        x[32 * i..32 * i + 32].fill(special);
-        x[32 * (10 + i) + 5] = special;
+    // Blocks are worked on by fours, and a few special ones change the way of their neighbours.
+    let smallest = 1.0 / (1u128 << 100) as f32;
+    let specials =
+        [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 0.0, -0.0, 1e-38, 1e-45, -f32::MAX]
+            .into_iter()
+            .chain([smallest, -smallest, smallest.next_down(), 3e-31]);
+    let mut rows: Vec<Vec<f32>> =
+        (0..=13).map(|blocks| (0..32 * blocks).map(|_| rng.float()).collect()).collect();
+    for special in specials {
+        for whole in [false, true] {
+            let mut x: Vec<f32> = (0..32 * 9).map(|_| rng.float()).collect();
+            let at = (rng.next() % 288) as usize;
+            if whole {
+                x[at / 32 * 32..][..32].fill(special)
+            } else {
+                x[at] = special
+            }
+            rows.push(x);
+        }
     }
-    let want = quantize(&x);
-    for kernels in tiers() {
-        let (mut q, mut d, mut sums) = (vec![99; x.len()], vec![9.0; x.len() / 32], vec![99; x.len() / 16]);
-        kernels.quantize(&x, &mut q, &mut d, &mut sums).unwrap();
-        assert_eq!((&want.q, &want.sums), (&q, &sums), "{}", kernels.tier());
-        assert!(want.d.iter().zip(&d).all(|(a, b)| same(*a, *b)), "{}", kernels.tier());
+    // The largest value of a block in each of its places.
+    rows.push(
+        (0..32)
+            .flat_map(|at| (0..32).map(move |i| if i == at { -7.0 } else { 1.0 - i as f32 / 32.0 }))
+            .collect(),
+    );
+    for (x, kernels) in rows.iter().flat_map(|x| tiers().into_iter().map(move |k| (x, k))) {
+        let (want, n, tier) = (quantize(x), x.len(), kernels.tier());
+        for place in [Place::AtStart, Place::AtEnd] {
+            let x = Guarded::new(bytemuck::cast_slice(x), place);
+            let [mut q, mut d, mut sums] =
+                [n, n / 8, n / 8].map(|bytes| Guarded::new(&vec![99; bytes], place));
+            kernels.quantize(x.cast(), q.cast_mut(), d.cast_mut(), sums.cast_mut()).unwrap();
+            assert_eq!((&want.q[..], &want.sums[..]), (q.cast(), sums.cast()), "{tier}, {n} values");
+            assert!(want.d.iter().zip(d.cast()).all(|(a, b)| same(*a, *b)), "{tier}, {n} values");
+            assert!([x, q, d, sums].iter().all(Guarded::surroundings_are_intact), "{tier}, {n} values");
+        }
     }
 }
