@@ -4,7 +4,7 @@
 //! order afterwards; a long one (prefill) by tiles of tokens, each of which folds its pages as it goes. The bits are the same.
 
 use super::cache::{AttentionCache, HeadCache};
-use super::ops::Ops;
+use super::ops::{Input, Ops, Quantized, Tiled};
 use crate::model::spec::AttentionSpec;
 use crate::trace::{self, Work};
 use kinglet_kernels::{AttentionParams, KV_PAGE, KvLayout, Partial, PartialRef, QueryRow, Strided};
@@ -130,15 +130,62 @@ impl<'a> Queries<'a> {
     }
 }
 
-/// `att[token] = attention of its queries`, `q: [n][n_heads * head_dim]`, `att: [n][n_heads * value_dim]`.
-pub(super) fn attend(ops: &Ops<'_>, spec: &AttentionSpec, heads: &Heads<'_>, q: &[f32], att: &mut [f32]) {
+/// Whether [`attend_quantized`] takes `n` tokens.
+pub(super) fn is_long(n: usize) -> bool {
+    n > SHORT
+}
+
+/// `att = attention`, `[n][n_heads * value_dim]`, of `q: [n][n_heads * head_dim]` once `prepare(first token, rows)` has been called for
+/// the queries of every token.
+pub(super) fn attend(
+    ops: &Ops<'_>,
+    spec: &AttentionSpec,
+    heads: &Heads<'_>,
+    q: &mut [f32],
+    prepare: impl Fn(usize, &mut [f32]) + Sync,
+    att: &mut [f32],
+) {
     let n = q.len() / (spec.n_heads * spec.head_dim);
-    let _op = trace::op(|| work_of(spec, heads, n));
-    if n <= SHORT { by_pages(ops, spec, heads, q, att) } else { by_tokens(ops, spec, heads, q, att) }
+    if !is_long(n) {
+        ops.token_rows(|| Work::light("q_norm+rope", n), q, n, prepare);
+        let _op = trace::op(|| work_of(spec, heads, n, "attention"));
+        return by_pages(ops, spec, heads, q, att);
+    }
+    let _op = trace::op(|| work_of(spec, heads, n, "q_norm+rope+attention"));
+    let tiles = Tiles::new(spec, n);
+    let parts = tiles.of(q).zip(att.chunks_mut(tiles.tokens * tiles.width)).collect();
+    ops.crew.for_each_owned(parts, |worker, ((first, q), att)| {
+        prepare(first, q);
+        let mut memory = ops.crew.values(worker, tiles.memory(heads));
+        attend_tile(ops, worker, spec, heads, (first, q), att, &mut memory);
+    });
+}
+
+/// As [`attend`], of a long batch, quantized into `space`: no floats but a tile's are written.
+pub(super) fn attend_quantized<'b>(
+    ops: &Ops<'_>,
+    spec: &AttentionSpec,
+    heads: &Heads<'_>,
+    q: &mut [f32],
+    prepare: impl Fn(usize, &mut [f32]) + Sync,
+    space: &'b mut Quantized,
+) -> Input<'b> {
+    let n = q.len() / (spec.n_heads * spec.head_dim);
+    let _op = trace::op(|| work_of(spec, heads, n, "q_norm+rope+attention+quantize"));
+    let tiles = Tiles::new(spec, n);
+    let rows = Tiled { n, k: tiles.width, tile: tiles.tokens };
+    ops.quantize_tiles(tiles.of(q), rows, space, |worker, ((first, q), codes, d, sums)| {
+        prepare(first, q);
+        let mut memory = ops.crew.values(worker, tiles.memory(heads) + codes.len());
+        let (att, memory) = memory.split_at_mut(codes.len());
+        attend_tile(ops, worker, spec, heads, (first, q), att, memory);
+        ops.note(ops.kernels.quantize(att, codes, d, sums));
+    });
+    ops.quantized(space, n, tiles.width)
 }
 
 /// What a trace says of the attention of `n` tokens; a batch reads its keys and values once, if the caches are large enough.
-fn work_of(spec: &AttentionSpec, heads: &Heads<'_>, n: usize) -> Work {
+fn work_of(spec: &AttentionSpec, heads: &Heads<'_>, n: usize, name: &str) -> Work {
     let first = |position: usize| spec.window.map_or(0, |w| (position + 1).saturating_sub(w));
     let (start, end) = (heads.position, heads.position + n);
     let visible: usize = (start..end).map(|p| p + 1 - first(p)).sum();
@@ -147,7 +194,7 @@ fn work_of(spec: &AttentionSpec, heads: &Heads<'_>, n: usize) -> Work {
     Work {
         bytes: (end - first(start)) * spec.n_kv_heads * position_bytes,
         macs: visible * spec.n_heads * (spec.head_dim + spec.value_dim),
-        ..Work::light("attention", n)
+        ..Work::light(name, n)
     }
 }
 
@@ -215,29 +262,63 @@ fn by_pages(ops: &Ops<'_>, spec: &AttentionSpec, heads: &Heads<'_>, q: &[f32], a
     }
 }
 
-fn by_tokens(ops: &Ops<'_>, spec: &AttentionSpec, heads: &Heads<'_>, q: &[f32], att: &mut [f32]) {
+/// How a long batch is divided.
+struct Tiles {
+    /// Tokens of each, the last one perhaps less.
+    tokens: usize,
+    /// Queries of a token.
+    queries: usize,
+    /// What the heads return for a token.
+    width: usize,
+    /// Rows of a key head in a tile.
+    rows: usize,
+    head_dim: usize,
+}
+
+impl Tiles {
+    fn new(spec: &AttentionSpec, n: usize) -> Tiles {
+        let group = spec.n_heads / spec.n_kv_heads;
+        let tokens = tile_tokens(group).min(n);
+        let (queries, width) = (spec.n_heads * spec.head_dim, spec.n_heads * spec.value_dim);
+        Tiles { tokens, queries, width, rows: tokens * group, head_dim: spec.head_dim }
+    }
+
+    /// The first token of each tile, and its queries.
+    fn of<'q>(&self, q: &'q mut [f32]) -> impl Iterator<Item = (usize, &'q mut [f32])> + use<'q> {
+        let tokens = self.tokens;
+        q.chunks_mut(tokens * self.queries).enumerate().map(move |(i, q)| (i * tokens, q))
+    }
+
+    /// Values of memory that a tile takes. The thread keeps it: what is freed after every tile may go back to the system each time.
+    fn memory(&self, heads: &Heads<'_>) -> usize {
+        self.rows * (2 * Rows::width(heads.cache.layout) + self.head_dim)
+    }
+}
+
+/// The results `att` of a tile whose first token and queries these are.
+fn attend_tile(
+    ops: &Ops<'_>,
+    worker: usize,
+    spec: &AttentionSpec,
+    heads: &Heads<'_>,
+    (first, q): (usize, &[f32]),
+    att: &mut [f32],
+    memory: &mut [f32],
+) {
     let layout = heads.cache.layout;
-    let tile_tokens = tile_tokens(spec.n_heads / spec.n_kv_heads);
-    let q_tile = tile_tokens * spec.n_heads * spec.head_dim;
-    let att_tile = tile_tokens * spec.n_heads * spec.value_dim;
-    let tiles = q.chunks(q_tile).zip(att.chunks_mut(att_tile)).enumerate().collect();
-    ops.crew.for_each_owned(tiles, |worker, (tile, (q, att))| {
-        let rows = q.len() / (spec.n_kv_heads * spec.head_dim);
-        // Kept by the thread: memory that is freed after every tile may go back to the system each time.
-        let mut memory = ops.crew.values(worker, rows * (2 * Rows::width(layout) + spec.head_dim));
-        let (mut all, rest) = Rows::new(&mut memory, rows, layout);
-        let (mut part, rest) = Rows::new(rest, rows, layout);
-        let gathered = &mut rest[..rows * spec.head_dim];
-        for h in 0..spec.n_kv_heads {
-            let queries = Queries::gather(spec, h, heads.position + tile * tile_tokens, q, gathered);
-            all.clear();
-            for p in queries.pages.clone() {
-                attend_page(ops, worker, spec, heads, &queries, p, &mut part);
-                ops.note(ops.kernels.attention_fold(all.partial(), &part.read()));
-            }
-            finish(ops, spec, heads, h, &all, att);
+    let rows = q.len() / (spec.n_kv_heads * spec.head_dim);
+    let (mut all, rest) = Rows::new(memory, rows, layout);
+    let (mut part, rest) = Rows::new(rest, rows, layout);
+    let gathered = &mut rest[..rows * spec.head_dim];
+    for h in 0..spec.n_kv_heads {
+        let queries = Queries::gather(spec, h, heads.position + first, q, gathered);
+        all.clear();
+        for p in queries.pages.clone() {
+            attend_page(ops, worker, spec, heads, &queries, p, &mut part);
+            ops.note(ops.kernels.attention_fold(all.partial(), &part.read()));
         }
-    });
+        finish(ops, spec, heads, h, &all, att);
+    }
 }
 
 /// Writes the result of key head `h` to its places in `att`.

@@ -63,6 +63,20 @@ fn keep_rows(x: &mut Vec<f32>, rows: &Range<usize>, width: usize) {
     x.drain(..rows.start * width);
 }
 
+/// What a half of a layer has made and the stream lacks: `x += norm(out) * scale`. The next half that reads the stream adds it, row
+/// by row, while the row is at hand.
+pub(super) struct Addition<'a> {
+    pub(super) out: &'a mut [f32],
+    pub(super) how: Adding<'a>,
+}
+
+/// How [`Addition`] is added.
+#[derive(Clone, Copy)]
+pub(super) struct Adding<'a> {
+    norm: Option<&'a NormWeights<'a>>,
+    scale: f32,
+}
+
 /// The residual stream as a half of a layer reads it: through a norm, or as it is.
 #[derive(Debug, Default)]
 pub(super) struct Read {
@@ -74,20 +88,27 @@ pub(super) struct Read {
 }
 
 impl Read {
-    /// Takes in `x: [n][dim]`. All that is going to read it are `readers`; or, where these are none, floats are read too.
+    /// Takes in `x: [n][dim]`, with what is still to be added to it. All that is going to read it are `readers`; or, where these
+    /// are none, floats are read too.
     fn take(
         &mut self,
         ops: &Ops<'_>,
         spec: &ModelSpec,
         norm: Option<&NormWeights<'_>>,
-        x: &[f32],
+        x: &mut [f32],
+        add: Option<Addition<'_>>,
         readers: &[&Linear<'_>],
     ) {
         self.n = x.len() / spec.dim;
         self.only_codes =
             norm.is_some() && !readers.is_empty() && readers.iter().all(|w| !w.weight.format().is_float());
+        if let Some(norm) = norm.filter(|_| self.only_codes) {
+            return ops.normed_input(spec, norm, x, add, &mut self.quantized);
+        }
+        if let Some(add) = add {
+            add_to_stream(ops, spec, x, add);
+        }
         match norm {
-            Some(norm) if self.only_codes => ops.normed_input(spec, norm, x, &mut self.quantized),
             Some(norm) => {
                 self.h.resize(x.len(), 0.0);
                 ops.norm(spec, norm, x, &mut self.h);
@@ -147,39 +168,48 @@ pub(super) fn layers(ops: &Ops<'_>, model: &Model<'_>, b: &mut Buffers, cache: &
     let spec = &model.spec;
     let (n, mut ahead) = (b.x.len() / spec.dim, spec.layers.len());
     let layers = spec.layers.iter().zip(&model.weights.layers);
+    // How what is in `b.out` is going to be added.
+    let mut adding = None;
     for ((layer, w), cache) in layers.zip(&mut cache.layers) {
         ahead -= 1;
         let wanted = if ahead == 0 { batch.wanted.clone() } else { 0..n };
-        b.out.resize(wanted.len() * spec.dim, 0.0);
         // Serial:   x += mixer(norm(x)), then x += ffn(norm(x))
         // Parallel: x += mixer(norm(x)) + ffn(norm(x)), the norm shared when the network has none of its own
         let parallel = layer.residual == Residual::Parallel;
         // What the network of a parallel layer may read too is not for the mixer's weights alone.
         let shared = parallel && w.ffn_norm.is_none();
         let readers = if shared { Vec::new() } else { mixer_readers(&w.mixer) };
-        b.read.take(ops, spec, w.mixer_norm.as_ref(), &b.x, &readers);
+        let add = adding.take().map(|how| Addition { out: &mut b.out, how });
+        b.read.take(ops, spec, w.mixer_norm.as_ref(), &mut b.x, add, &readers);
+        b.out.resize(wanted.len() * spec.dim, 0.0);
         mix(ops, spec, layer, w, b, cache, &Batch { wanted: wanted.clone(), ..batch });
         b.keep(&wanted, spec.dim);
         if wanted.is_empty() {
             return;
         }
-        if parallel {
+        let [mixer, ffn] = [&w.post_mixer_norm, &w.post_ffn_norm]
+            .map(|norm| Adding { norm: norm.as_ref(), scale: layer.residual_scale });
+        let add = if parallel {
             std::mem::swap(&mut b.out, &mut b.kept);
             b.out.resize(b.x.len(), 0.0);
+            None
         } else {
-            add_to_stream(ops, spec, layer, w.post_mixer_norm.as_ref(), &mut b.x, &mut b.out);
-        }
+            Some(Addition { out: &mut b.out, how: mixer })
+        };
         if !shared {
-            b.read.take(ops, spec, w.ffn_norm.as_ref(), &b.x, &ffn_readers(&w.ffn));
+            b.read.take(ops, spec, w.ffn_norm.as_ref(), &mut b.x, add, &ffn_readers(&w.ffn));
         }
         match &w.ffn {
             FfnWeights::Dense(w) => ffn::dense(ops, spec, &layer.ffn, w, b),
             FfnWeights::Experts(w) => moe::experts(ops, spec, &layer.ffn, w, b),
         }
         if parallel {
-            add_to_stream(ops, spec, layer, w.post_mixer_norm.as_ref(), &mut b.x, &mut b.kept);
+            add_to_stream(ops, spec, &mut b.x, Addition { out: &mut b.kept, how: mixer });
         }
-        add_to_stream(ops, spec, layer, w.post_ffn_norm.as_ref(), &mut b.x, &mut b.out);
+        adding = Some(ffn);
+    }
+    if let Some(how) = adding {
+        add_to_stream(ops, spec, &mut b.x, Addition { out: &mut b.out, how });
     }
 }
 
@@ -223,24 +253,23 @@ fn ffn_readers<'a>(w: &'a FfnWeights<'a>) -> Vec<&'a Linear<'a>> {
     }
 }
 
-/// `x += norm(out) * residual_scale`
-fn add_to_stream(
-    ops: &Ops<'_>,
-    spec: &ModelSpec,
-    layer: &LayerSpec,
-    norm: Option<&NormWeights<'_>>,
-    x: &mut [f32],
-    out: &mut [f32],
-) {
-    ops.token_tiles("add_residual", x.len() / spec.dim, x, out, |_, x, out| {
-        if let Some(norm) = norm {
+/// Adds to `x: [n][dim]`.
+fn add_to_stream(ops: &Ops<'_>, spec: &ModelSpec, x: &mut [f32], add: Addition<'_>) {
+    let Addition { out, how } = add;
+    ops.token_tiles("add_residual", x.len() / spec.dim, x, out, |_, x, out| how.add(ops, spec, x, out));
+}
+
+impl Adding<'_> {
+    /// `x += norm(out) * scale`, on this thread; any number of whole rows.
+    pub(super) fn add(self, ops: &Ops<'_>, spec: &ModelSpec, x: &mut [f32], out: &mut [f32]) {
+        if let Some(norm) = self.norm {
             ops.norm_in_place(spec, norm, out);
         }
-        ops.note(match layer.residual_scale {
+        ops.note(match self.scale {
             1.0 => ops.kernels.add(x, out),
             scale => ops.kernels.add_scaled(x, out, scale),
         });
-    });
+    }
 }
 
 /// Logits `[rows][vocab_size]` of the tokens `rows` of those in `b.x`.
@@ -253,9 +282,9 @@ pub(super) fn logits(
 ) {
     let spec = &model.spec;
     out.resize(rows.len() * spec.vocab_size, 0.0);
-    let x = &b.x[rows.start * spec.dim..rows.end * spec.dim];
+    let x = &mut b.x[rows.start * spec.dim..rows.end * spec.dim];
     let weights = [&model.weights.output];
-    b.read.take(ops, spec, Some(&model.weights.output_norm), x, &weights);
+    b.read.take(ops, spec, Some(&model.weights.output_norm), x, None, &weights);
     let input = b.read.input(ops, spec.dim, &weights);
     ops.linear([(&model.weights.output, out)], input);
     if spec.logit_scale == 1.0 && spec.logit_softcap.is_none() {

@@ -1,7 +1,7 @@
 //! Attention as a layer sees it: queries, keys and values are made, normed and rotated; keys and values are stored; what the heads
 //! return is projected.
 
-use super::attention::{Heads, attend};
+use super::attention::{Heads, attend, attend_quantized, is_long};
 use super::cache::AttentionCache;
 use super::forward::{self, Batch};
 use super::ops::Ops;
@@ -44,7 +44,6 @@ pub(super) fn attention(
     b.mixer.q.resize(wanted * a.n_heads * a.head_dim, 0.0);
     b.mixer.k.resize(n * a.n_kv_heads * a.head_dim, 0.0);
     b.mixer.v.resize(n * a.n_kv_heads * a.value_dim, 0.0);
-    b.mixer.result.resize(wanted * a.n_heads * a.value_dim, 0.0);
     match &w.qkv {
         QkvWeights::Direct(w) => {
             let (q, k, v) = (&w.q, &w.k, &w.v);
@@ -89,20 +88,25 @@ pub(super) fn attention(
         return;
     }
 
-    let work = || Work::light("q_norm+rope", wanted);
-    ops.token_rows(work, &mut m.q, wanted, |first, q| {
+    let prepare = |first, q: &mut [f32]| {
         rotate(q, &w.q_norm, a.n_heads, batch.wanted.start + first);
         if let Some(balance) = balance {
             spread::queries(q, a.head_dim, (a.n_heads, a.n_kv_heads), balance);
         }
-    });
+    };
     heads.position += batch.wanted.start;
-    attend(ops, a, &heads, &m.q, &mut m.result);
-
-    if let Some(norm) = &w.sub_norm {
-        ops.norm_rows_in_place(spec, norm, &mut m.result);
-    }
-    let input = ops.input(&m.result, a.n_heads * a.value_dim, &[&w.o], &mut b.quantized);
+    let only_codes = w.sub_norm.is_none() && !w.o.weight.format().is_float();
+    let input = if only_codes && is_long(wanted) {
+        attend_quantized(ops, a, &heads, &mut m.q, prepare, &mut b.quantized)
+    } else {
+        let width = a.n_heads * a.value_dim;
+        m.result.resize(wanted * width, 0.0);
+        attend(ops, a, &heads, &mut m.q, prepare, &mut m.result);
+        if let Some(norm) = &w.sub_norm {
+            ops.norm_rows_in_place(spec, norm, &mut m.result);
+        }
+        ops.input(&m.result, width, &[&w.o], &mut b.quantized)
+    };
     ops.linear([(&w.o, &mut b.out)], input);
 }
 

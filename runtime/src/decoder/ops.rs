@@ -1,6 +1,7 @@
 //! Operations over a batch, divided among the crew. None of them lets the division decide a bit.
 
 use super::DecodeError;
+use super::forward::Addition;
 use crate::model::spec::{ModelSpec, Norm};
 use crate::model::{Linear, NormWeights};
 use crate::team::Crew;
@@ -31,6 +32,14 @@ pub(super) struct Quantized {
     q: Vec<i8>,
     d: Vec<f32>,
     sums: Vec<i16>,
+}
+
+/// `n` rows of `k` values, in tiles of `tile` rows; the last tile may have less.
+#[derive(Clone, Copy)]
+pub(super) struct Tiled {
+    pub(super) n: usize,
+    pub(super) k: usize,
+    pub(super) tile: usize,
 }
 
 /// `n` rows of `k` activations, quantized too when a weight matrix needs that.
@@ -102,28 +111,43 @@ impl<'a> Ops<'a> {
             return Input { x, quantized: None, n };
         }
         let _op = trace::op(|| Work::light("quantize", n));
-        self.quantize_tiles(x, k, space, |_, (x, q, d, sums)| {
+        let rows = Tiled { n, k, tile: self.token_tile(n) };
+        self.quantize_tiles(x.chunks(rows.tile * k), rows, space, |_, (x, q, d, sums)| {
             self.note(self.kernels.quantize(x, q, d, sums))
         });
         Input { x, ..self.quantized(space, n, k) }
     }
 
-    /// As [`Ops::input`] of the rows' norms, for weights all of which read codes: the floats never leave the thread that makes them.
+    /// As [`Ops::input`] of the norms of `x`'s rows, to which `add` is added before, for weights all of which read codes: a row
+    /// and its norm's floats stay in the cache of the thread that is at them.
     pub(super) fn normed_input(
         &self,
         spec: &ModelSpec,
         w: &NormWeights<'_>,
-        x: &[f32],
+        x: &mut [f32],
+        add: Option<Addition<'_>>,
         space: &mut Quantized,
     ) {
         let k = w.width;
-        let _op = trace::op(|| Work::light(&(name_of(w) + "+quantize"), x.len() / k));
-        self.quantize_tiles(x, k, space, |worker, (x, q, d, sums)| {
-            let mut row = self.crew.values(worker, k);
+        let n = x.len() / k;
+        let _op = trace::op(|| {
+            let added = if add.is_some() { "add_residual+" } else { "" };
+            Work::light(&(added.to_owned() + &name_of(w) + "+quantize"), n)
+        });
+        let (how, out) = add.map(|a| (a.how, a.out)).unzip();
+        let rows = Tiled { n, k, tile: self.token_tile(n) };
+        let mut outs = out.unwrap_or_default().chunks_mut(rows.tile * k);
+        let tiles = x.chunks_mut(rows.tile * k).map(|x| (x, outs.next()));
+        self.quantize_tiles(tiles, rows, space, |worker, ((x, out), q, d, sums)| {
+            let mut normed = self.crew.values(worker, k);
+            let mut outs = out.unwrap_or_default().chunks_mut(k);
             let codes = q.chunks_mut(k).zip(d.chunks_mut(k / 32)).zip(sums.chunks_mut(k / 16));
-            for (x, ((q, d), sums)) in x.chunks(k).zip(codes) {
-                self.norm_row(spec, w, x, &mut row[..k]);
-                self.note(self.kernels.quantize(&row[..k], q, d, sums));
+            for (x, ((q, d), sums)) in x.chunks_mut(k).zip(codes) {
+                if let (Some(how), Some(out)) = (how, outs.next()) {
+                    how.add(self, spec, x, out);
+                }
+                self.norm_row(spec, w, x, &mut normed[..k]);
+                self.note(self.kernels.quantize(&normed[..k], q, d, sums));
             }
         });
     }
@@ -134,18 +158,17 @@ impl<'a> Ops<'a> {
         Input { x: &[], quantized: self.take(rows), n }
     }
 
-    /// Calls `f` for tiles of the rows of `x: [n][k]` and of the codes, scales and sums in `space`.
-    fn quantize_tiles(
+    /// Calls `f` for `tiles` of `rows`, and their codes, scales and sums in `space`.
+    pub(super) fn quantize_tiles<X: Send>(
         &self,
-        x: &[f32],
-        k: usize,
+        tiles: impl Iterator<Item = X>,
+        rows: Tiled,
         space: &mut Quantized,
-        f: impl Fn(usize, (&[f32], &mut [i8], &mut [f32], &mut [i16])) + Sync,
+        f: impl Fn(usize, (X, &mut [i8], &mut [f32], &mut [i16])) + Sync,
     ) {
-        let n = x.len() / k;
-        space.resize(n, k);
-        let tile = self.token_tile(n) * k;
-        let parts = x.chunks(tile).zip(space.q.chunks_mut(tile)).zip(space.d.chunks_mut(tile / 32));
+        space.resize(rows.n, rows.k);
+        let tile = rows.tile * rows.k;
+        let parts = tiles.zip(space.q.chunks_mut(tile)).zip(space.d.chunks_mut(tile / 32));
         let parts = parts.zip(space.sums.chunks_mut(tile / 16)).collect();
         self.crew.for_each_owned(parts, |worker, (((x, q), d), sums)| f(worker, (x, q, d, sums)));
     }
