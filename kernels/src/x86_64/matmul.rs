@@ -93,45 +93,27 @@ pub(crate) unsafe fn matmul<S: Simd, T: TileFormat<S>>(
                 6 if const { S::GEMV_COLUMNS >= 6 } => S::gemv::<T, 6>(w, x, y),
                 7 if const { S::GEMV_COLUMNS >= 7 } => S::gemv::<T, 7>(w, x, y),
                 8 if const { S::GEMV_COLUMNS >= 8 } => S::gemv::<T, 8>(w, x, y),
-                _ => gemm::<S, T>(w, x, y, tiles),
+                _ => {}
             }
+            // What a GEMV leaves is less than a tile of rows.
+            let done = if rows.n() <= S::GEMV_COLUMNS { w.rows() / S::ROWS * S::ROWS } else { 0 };
+            gemm::<S, T>(w, x, y, tiles, done);
         }
-    }
-}
-
-/// The rows of `w` that tiles are made of.
-struct TileRows {
-    start: [*const u8; MAX_ROWS],
-    live: usize,
-}
-
-impl TileRows {
-    /// `n` rows from `r0` on.
-    #[inline(always)]
-    fn new(w: &Matrix<'_>, r0: usize, n: usize) -> TileRows {
-        let live = n.min(w.rows() - r0);
-        // Past the last row the last row is repeated and its results are not stored.
-        let row = |i: usize| w.data().as_ptr().wrapping_add((r0 + i.min(live - 1)) * w.stride());
-        TileRows { start: std::array::from_fn(row), live }
-    }
-
-    /// Where the block `offset` bytes into each row begins.
-    #[inline(always)]
-    fn block(&self, offset: usize) -> Rows<'_> {
-        Rows { start: &self.start, offset, head: std::ptr::null() }
     }
 }
 
 /// What to fetch into L2 while the tiles of a GEMV are used: the window after the one that they lie in, after the last window
 /// that of the next matrix.
 struct Ahead {
-    /// Where a tile's share of the window's first stream begins, and from there to the same place of the next stream.
-    start: *const u8,
+    /// The next line of the window's first stream, and from there to the same place of the next stream.
+    next: *const u8,
     stream: usize,
-    /// Lines of each stream that are the tile's share, and how many of them belong to each group, times 2^16.
-    lines: usize,
-    lines_per_group: usize,
-    /// The next tile, when it is in the first window, which nobody may have fetched, and the bytes of it that belong to each group.
+    /// Lines of each stream that are left of the tile's share, and how many of them are due and become due with each group, times
+    /// 2^16.
+    left: usize,
+    due: usize,
+    per_group: usize,
+    /// Where the next tile is, when it is in the first window, which nobody may have fetched, and its bytes for each group.
     near: Option<*const u8>,
     near_per_group: usize,
 }
@@ -150,33 +132,40 @@ impl Ahead {
         let share = all.div_ceil(tiles_here);
         let done = (within * share).min(all);
         Ahead {
-            start: next.as_ptr().wrapping_add(LINE * done),
+            next: next.as_ptr().wrapping_add(LINE * done),
             stream,
-            lines: share.min(all - done),
-            lines_per_group: (share << 16).div_ceil(groups),
+            left: share.min(all - done),
+            due: 0,
+            per_group: (share << 16).div_ceil(groups),
             near: (window == 0).then(|| tile_at(w, r0 + n)),
             near_per_group: tile.div_ceil(groups),
         }
     }
 
-    /// Fetches group `g`'s share, a few lines at a time: a burst per super-block would fill the queues of the cache.
+    /// Fetches a group's share, a few lines at a time: a burst per super-block would fill the queues of the cache.
     #[inline(always)]
-    fn fetch(&self, g: usize) {
-        self.each_line(g, prefetch::prefetch);
-        if let Some(near) = self.near {
-            fetch_tile(near, self.near_per_group, g);
+    fn fetch(&mut self) {
+        self.each_line(prefetch::prefetch);
+        if let Some(near) = &mut self.near {
+            fetch_into_l1(*near, self.near_per_group);
+            *near = near.wrapping_add(self.near_per_group);
         }
     }
 
-    /// Calls `fetch` for an address in each line of group `g`'s share.
+    /// Calls `fetch` for an address in each line of a group's share.
     #[inline(always)]
-    fn each_line(&self, g: usize, mut fetch: impl FnMut(*const u8)) {
-        let end = (((g + 1) * self.lines_per_group) >> 16).min(self.lines);
-        for line in (g * self.lines_per_group) >> 16..end {
-            let line = self.start.wrapping_add(LINE * line);
-            for stream in 0..STREAMS {
-                fetch(line.wrapping_add(stream * self.stream));
+    fn each_line(&mut self, mut fetch: impl FnMut(*const u8)) {
+        self.due += self.per_group;
+        while self.due >= 1 << 16 {
+            self.due -= 1 << 16;
+            if self.left == 0 {
+                continue;
             }
+            for stream in 0..STREAMS {
+                fetch(self.next.wrapping_add(stream * self.stream));
+            }
+            self.next = self.next.wrapping_add(LINE);
+            self.left -= 1;
         }
     }
 }
@@ -197,16 +186,16 @@ fn tile_at(w: &Matrix<'_>, r: usize) -> *const u8 {
     w.data().as_ptr().wrapping_add(r.wrapping_mul(w.stride()))
 }
 
-/// Fetches group `g`'s share of `per_group` bytes of the tile at `start` into L1.
+/// Fetches `bytes` from `start` on into L1.
 #[inline(always)]
-fn fetch_tile(start: *const u8, per_group: usize, g: usize) {
-    for line in (0..per_group).step_by(LINE) {
+fn fetch_into_l1(start: *const u8, bytes: usize) {
+    for line in (0..bytes).step_by(LINE) {
         // SAFETY: part of every x86-64; a prefetch of any address is harmless, also past the end of the mapping.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(g * per_group + line).cast()) };
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(line).cast()) };
     }
 }
 
-/// All rows times `N` columns, straight from the blocks.
+/// Whole tiles of rows times `N` columns, straight from the blocks. What rows are left is for [`gemm`].
 ///
 /// # Safety
 /// As [`matmul`], and `N` columns.
@@ -217,30 +206,29 @@ pub(crate) unsafe fn gemv<S: Simd, T: TileFormat<S>, const N: usize>(
     y: &mut MatMut<'_>,
 ) {
     let groups = w.cols() / GROUP;
-    let columns = Columns::<N>::new(&x.rows, 0, 0);
+    let blocks = groups / T::GROUPS;
     let mut tiles: [std::mem::MaybeUninit<Tile<S>>; 8] = [const { std::mem::MaybeUninit::uninit() }; 8];
     let tiles: *mut Tile<S> = tiles.as_mut_ptr().cast();
     let mut heads = [Head::EMPTY; 2 * AHEAD];
-    for r0 in (0..w.rows()).step_by(S::ROWS) {
-        let rows = TileRows::new(w, r0, S::ROWS);
-        let ahead = Ahead::new(w, r0, S::ROWS);
+    for r0 in (0..w.rows() / S::ROWS * S::ROWS).step_by(S::ROWS) {
+        let mut rows = Rows::new(tile_at(w, r0), w.stride());
+        let mut columns = Columns::<N>::new(&x.rows, 0, 0);
+        let mut ahead = Ahead::new(w, r0, S::ROWS);
         // SAFETY: block b lies within every row, its groups within every activation row, and `unpack` writes all fields
         // of its at most 8 tiles that are read.
         unsafe {
             let mut acc: Acc<S, 1, N> = [[S::splat(0.0); N]];
             let mut macc = acc;
-            let blocks = groups / T::GROUPS;
             if T::HEAD > 0 {
                 for (b, head) in heads[..AHEAD.min(blocks)].iter_mut().enumerate() {
-                    T::stage(rows.block(b * T::BYTES), head);
+                    T::stage(rows, b * T::BYTES, head);
                 }
             }
             for b in 0..blocks {
                 if T::HEAD > 0 && b + AHEAD < blocks {
-                    T::stage(rows.block((b + AHEAD) * T::BYTES), &mut heads[(b + AHEAD) % heads.len()]);
+                    T::stage(rows, AHEAD * T::BYTES, &mut heads[(b + AHEAD) % (2 * AHEAD)]);
                 }
-                let rows_b = Rows { head: &heads[b % heads.len()], ..rows.block(b * T::BYTES) };
-                let columns = columns.from(b * T::GROUPS);
+                let rows_b = rows.with_head(&heads[b % (2 * AHEAD)]);
                 // What is long and not in parts is a function: inlined for each N it is larger and slower.
                 let inlined = T::GROUPS == 1 || T::PARTS > 1;
                 if inlined {
@@ -253,7 +241,7 @@ pub(crate) unsafe fn gemv<S: Simd, T: TileFormat<S>, const N: usize>(
                         T::codes(rows_b, part, tiles);
                     }
                     for i in part * (T::GROUPS / T::PARTS)..(part + 1) * (T::GROUPS / T::PARTS) {
-                        ahead.fetch(b * T::GROUPS + i);
+                        ahead.fetch();
                         accumulate::<S, T::Codes, 1, N>(&mut acc, [tiles.add(i)], &columns.from(i), 1);
                     }
                 }
@@ -264,13 +252,16 @@ pub(crate) unsafe fn gemv<S: Simd, T: TileFormat<S>, const N: usize>(
                     (0, b * T::GROUPS),
                     T::GROUPS,
                 );
+                rows = rows.skip(T::BYTES);
+                columns = columns.from(T::GROUPS);
             }
-            store::<S, T::Codes, 1, N>(acc, macc, y, Block { groups, row: r0, live: rows.live, column: 0 });
+            let at = Block { groups, row: r0, live: S::ROWS, column: 0 };
+            store::<S, T::Codes, 1, N>(acc, macc, y, at);
         }
     }
 }
 
-/// All rows times all columns, two tiles of rows at a time through panels in `tiles`, of which there are enough.
+/// The rows from `first` on times all columns, two tiles of rows at a time through panels in `tiles`, of which there are enough.
 ///
 /// # Safety
 /// As [`matmul`].
@@ -279,11 +270,12 @@ unsafe fn gemm<S: Simd, T: TileFormat<S>>(
     x: Activations<'_>,
     y: &mut MatMut<'_>,
     tiles: &mut [Tile<S>],
+    first: usize,
 ) {
     let groups = w.cols() / GROUP;
-    let (first, rest) = tiles.split_at_mut(groups);
-    let panels = [first.as_mut_ptr(), rest[..groups].as_mut_ptr()];
-    for row in (0..w.rows()).step_by(TILES * S::ROWS) {
+    let (low, high) = tiles.split_at_mut(groups);
+    let panels = [low.as_mut_ptr(), high[..groups].as_mut_ptr()];
+    for row in (first..w.rows()).step_by(TILES * S::ROWS) {
         let live = (TILES * S::ROWS).min(w.rows() - row);
         // SAFETY: both panels hold `groups` tiles.
         unsafe { unpack_panels::<S, T>(w, row, live, panels, &[]) };
@@ -320,13 +312,37 @@ pub(crate) unsafe fn unpack_panels<S: Simd, T: TileFormat<S>>(
     let mut ahead = prefetch::Ahead::new(next.as_ptr(), next.len());
     for (t, panel) in panels.into_iter().enumerate().take(live.div_ceil(S::ROWS)) {
         let first = row + t * S::ROWS;
-        let rows = TileRows::new(w, first, S::ROWS);
+        let mut rows = Rows::new(tile_at(w, first), w.stride());
         for b in 0..w.cols() / GROUP / T::GROUPS {
             ahead.fetch(S::ROWS * T::BYTES);
-            // SAFETY: block b lies within every row, its tiles within the panel.
-            unsafe { S::unpack::<T>(rows.block(b * T::BYTES), panel.add(b * T::GROUPS)) };
+            // SAFETY: block b lies within every row, or in the copy; its tiles within the panel.
+            unsafe {
+                let tiles = panel.add(b * T::GROUPS);
+                if row + live - first < S::ROWS {
+                    let copy = copy_blocks(w, first, b * T::BYTES, T::BYTES);
+                    S::unpack::<T>(Rows::new(copy.as_ptr().cast(), MAX_BLOCK), tiles);
+                } else {
+                    S::unpack::<T>(rows, tiles);
+                }
+            }
+            rows = rows.skip(T::BYTES);
         }
     }
+}
+
+/// The most bytes of a block of any format.
+const MAX_BLOCK: usize = 256;
+
+/// The blocks that begin `offset` bytes into the rows from `first` on, which are less than a tile's: of rows that do not exist there are
+/// zeros, whose results are not stored.
+#[cold]
+fn copy_blocks(w: &Matrix<'_>, first: usize, offset: usize, bytes: usize) -> [[u8; MAX_BLOCK]; MAX_ROWS] {
+    let mut copy = [[0; MAX_BLOCK]; MAX_ROWS];
+    let rows = (first..w.rows()).filter_map(|r| w.row(r));
+    for (to, row) in copy.iter_mut().zip(rows) {
+        to[..bytes].copy_from_slice(&row[offset..offset + bytes]);
+    }
+    copy
 }
 
 /// `R` panels times all columns, while `next` is fetched.
@@ -373,9 +389,9 @@ mod tests {
     fn fetched(w: &Matrix<'_>, n: usize) -> HashSet<usize> {
         let mut lines = HashSet::new();
         for r0 in (0..w.rows()).step_by(n) {
-            let ahead = Ahead::new(w, r0, n);
-            for g in 0..w.cols() / GROUP {
-                ahead.each_line(g, |line| _ = lines.insert(line.addr() / LINE));
+            let mut ahead = Ahead::new(w, r0, n);
+            for _ in 0..w.cols() / GROUP {
+                ahead.each_line(|line| _ = lines.insert(line.addr() / LINE));
             }
         }
         lines

@@ -74,14 +74,15 @@ codes! {
 /// The most rows of a tile on any tier.
 pub(crate) const MAX_ROWS: usize = 16;
 
-/// Where a block begins in each row of a tile. A tier with fewer rows uses the first pointers only.
+/// Where a block begins in each row of a tile. The rows are `stride` bytes apart, so that few registers make all their addresses: an
+/// address for each row would be twice as many as there are registers.
 #[derive(Clone, Copy)]
 pub(crate) struct Rows<'a> {
-    pub start: &'a [*const u8; MAX_ROWS],
-    /// Bytes from there.
-    pub offset: usize,
+    /// Of each fourth row. A tier with fewer rows uses the first ones only.
+    fours: [*const u8; MAX_ROWS / 4],
+    stride: usize,
     /// What [`TileFormat::stage`] took from the blocks.
-    pub head: *const Head,
+    head: &'a Head,
 }
 
 /// The first `HEAD` bytes of the block of each row, see [`TileFormat::HEAD`].
@@ -94,10 +95,29 @@ impl Head {
 }
 
 impl Rows<'_> {
+    /// Rows from `start` on.
+    #[inline(always)]
+    pub(crate) fn new(start: *const u8, stride: usize) -> Rows<'static> {
+        let fours = std::array::from_fn(|q| start.wrapping_add(4 * q * stride));
+        Rows { fours, stride, head: &Head::EMPTY }
+    }
+
     /// `offset` bytes into the block of row `i`.
     #[inline(always)]
     pub(crate) fn at(&self, i: usize, offset: usize) -> *const u8 {
-        self.start[i].wrapping_add(self.offset + offset)
+        self.fours[i / 4].wrapping_add(i % 4 * self.stride).wrapping_add(offset)
+    }
+
+    /// With what has been staged of their blocks.
+    #[inline(always)]
+    pub(crate) fn with_head(self, head: &Head) -> Rows<'_> {
+        Rows { head, ..self }
+    }
+
+    /// `bytes` further in each row.
+    #[inline(always)]
+    pub(crate) fn skip(self, bytes: usize) -> Self {
+        Rows { fours: self.fours.map(|four| four.wrapping_add(bytes)), ..self }
     }
 }
 
@@ -120,15 +140,15 @@ pub(crate) trait TileFormat<S: Simd>: 'static {
     /// stored waits until the stores have left the store buffer. A GEMV therefore stages them some blocks ahead.
     const HEAD: usize = 0;
 
-    /// Copies the heads of the blocks that begin at each of `rows` to `to`.
+    /// Copies the heads of the blocks that begin `offset` bytes into each of `rows` to `to`.
     ///
     /// # Safety
-    /// `HEAD` bytes are readable in each of `rows`.
+    /// `HEAD` bytes are readable there.
     #[inline(always)]
-    unsafe fn stage(rows: Rows<'_>, to: &mut Head) {
+    unsafe fn stage(rows: Rows<'_>, offset: usize, to: &mut Head) {
         let to = to.0.as_mut_ptr();
         for i in 0..S::ROWS {
-            let from = rows.at(i, 0);
+            let from = rows.at(i, offset);
             // SAFETY: the caller's bytes; a head has 8 bytes for each row.
             unsafe {
                 match Self::HEAD {
@@ -162,8 +182,8 @@ pub(crate) trait TileFormat<S: Simd>: 'static {
         // SAFETY: the caller's.
         unsafe {
             let mut head = Head::EMPTY;
-            Self::stage(rows, &mut head);
-            let rows = Rows { head: &head, ..rows };
+            Self::stage(rows, 0, &mut head);
+            let rows = rows.with_head(&head);
             Self::scales(rows, tiles);
             for part in 0..Self::PARTS {
                 Self::codes(rows, part, tiles);
@@ -178,9 +198,18 @@ pub(crate) trait TileFormat<S: Simd>: 'static {
 /// The tier's features; 16 bytes are readable at `offset` in every row.
 #[inline(always)]
 pub(crate) unsafe fn transpose16<S: Simd>(rows: Rows<'_>, offset: usize) -> [S::I; 4] {
+    // SAFETY: the caller's.
+    unsafe { transpose16_of::<S>(|i| rows.at(i, offset)) }
+}
+
+/// As [`transpose16`], of rows that may lie anywhere.
+///
+/// # Safety
+/// The tier's features; 16 bytes are readable at each of the addresses of its rows.
+#[inline(always)]
+pub(crate) unsafe fn transpose16_of<S: Simd>(at: impl Fn(usize) -> *const u8 + Copy) -> [S::I; 4] {
     // SAFETY: the caller's. Lanes of 128 bits hold rows i, i + 4 (and i + 8, i + 12).
     unsafe {
-        let at = |i| rows.at(i, offset);
         let (r0, r1) = (S::load_lanes(at, 0), S::load_lanes(at, 1));
         let (r2, r3) = (S::load_lanes(at, 2), S::load_lanes(at, 3));
         let (a, b) = (S::unpack_lo32(r0, r1), S::unpack_hi32(r0, r1));
@@ -227,7 +256,7 @@ const fn head_slot<S: Simd>(i: usize) -> usize {
 #[inline(always)]
 pub(crate) unsafe fn head_f16<S: Simd>(rows: Rows<'_>) -> S::F {
     // SAFETY: the caller's.
-    unsafe { S::load_f16s(rows.head.cast()) }
+    unsafe { S::load_f16s(rows.head.0.as_ptr().cast()) }
 }
 
 /// Heads of 4 bytes.
@@ -237,7 +266,7 @@ pub(crate) unsafe fn head_f16<S: Simd>(rows: Rows<'_>) -> S::F {
 #[inline(always)]
 pub(crate) unsafe fn head_u32<S: Simd>(rows: Rows<'_>) -> S::I {
     // SAFETY: the caller's.
-    unsafe { S::load(rows.head.cast()) }
+    unsafe { S::load(rows.head.0.as_ptr().cast()) }
 }
 
 /// The low and the high dwords of heads of 8 bytes.
@@ -246,7 +275,7 @@ pub(crate) unsafe fn head_u32<S: Simd>(rows: Rows<'_>) -> S::I {
 /// As [`head_f16`].
 #[inline(always)]
 pub(crate) unsafe fn head_u64<S: Simd>(rows: Rows<'_>) -> (S::I, S::I) {
-    let head: *const i32 = rows.head.cast();
+    let head: *const i32 = rows.head.0.as_ptr().cast();
     // SAFETY: the caller's.
     unsafe {
         let (a, b) = (S::load(head), S::load(head.add(S::ROWS)));

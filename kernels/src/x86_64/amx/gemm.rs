@@ -11,7 +11,7 @@ use super::super::matmul::{
     self, Block, COLUMN_BLOCK, TILES, all_columns, next_rows, scaled_bytes, unpack_panels,
 };
 use super::super::simd::{Avx512Vnni, Simd};
-use super::super::tile::{Codes, Rows, Tile, TileFormat, transpose16};
+use super::super::tile::{Codes, Tile, TileFormat, transpose16_of};
 use super::kernel::{self, COLUMNS, ROWS, Sums};
 use crate::format::GROUP;
 use crate::list::tile;
@@ -143,12 +143,12 @@ unsafe fn arrange_scales(x: &QuantizedRows<'_>, dx: &mut [f32]) {
     let blocks = x.d.chunks(COLUMNS * groups).zip(dx.chunks_exact_mut(COLUMNS * groups));
     for (from, to) in blocks {
         let columns = from.len() / groups;
-        let start = std::array::from_fn(|c| from[c.min(columns - 1) * groups..].as_ptr().cast());
-        let rows = Rows { start: &start, offset: 0, head: std::ptr::null() };
+        let start: [*const f32; COLUMNS] =
+            std::array::from_fn(|c| from[c.min(columns - 1) * groups..].as_ptr());
         let whole = groups / 4 * 4;
         for g in (0..whole).step_by(4) {
             // SAFETY: four scales from `g` on are in each column.
-            let four = unsafe { transpose16::<Avx512Vnni>(rows, g * size_of::<f32>()) };
+            let four = unsafe { transpose16_of::<Avx512Vnni>(|c| start[c].wrapping_add(g).cast()) };
             for (to, group) in to[g * COLUMNS..].chunks_exact_mut(COLUMNS).zip(four) {
                 // SAFETY: 16 values.
                 unsafe { _mm512_storeu_si512(to.as_mut_ptr().cast(), group) };
