@@ -14,6 +14,8 @@ use crate::matrix::{MatMut, Matrix, QuantizedRows};
 use crate::prefetch::{self, LINE, STREAMS};
 use crate::table::Matmul;
 use std::arch::x86_64::*;
+use std::mem::MaybeUninit;
+use std::ops::Range;
 
 /// Tiles that share each broadcast of activations in the GEMM.
 pub(crate) const TILES: usize = 2;
@@ -142,20 +144,21 @@ impl Ahead {
         }
     }
 
-    /// Fetches a group's share, a few lines at a time: a burst per super-block would fill the queues of the cache.
+    /// Fetches the share of some groups, a few lines at a time: a burst per super-block would fill the queues of the cache.
     #[inline(always)]
-    fn fetch(&mut self) {
-        self.each_line(prefetch::prefetch);
+    fn fetch(&mut self, groups: usize) {
+        self.each_line(groups, prefetch::prefetch);
         if let Some(near) = &mut self.near {
-            fetch_into_l1(*near, self.near_per_group);
-            *near = near.wrapping_add(self.near_per_group);
+            let bytes = groups * self.near_per_group;
+            fetch_into_l1(*near, bytes);
+            *near = near.wrapping_add(bytes);
         }
     }
 
-    /// Calls `fetch` for an address in each line of a group's share.
+    /// Calls `fetch` for an address in each line of the share of some groups.
     #[inline(always)]
-    fn each_line(&mut self, mut fetch: impl FnMut(*const u8)) {
-        self.due += self.per_group;
+    fn each_line(&mut self, groups: usize, mut fetch: impl FnMut(*const u8)) {
+        self.due += groups * self.per_group;
         while self.due >= 1 << 16 {
             self.due -= 1 << 16;
             if self.left == 0 {
@@ -207,7 +210,7 @@ pub(crate) unsafe fn gemv<S: Simd, T: TileFormat<S>, const N: usize>(
 ) {
     let groups = w.cols() / GROUP;
     let blocks = groups / T::GROUPS;
-    let mut tiles: [std::mem::MaybeUninit<Tile<S>>; 8] = [const { std::mem::MaybeUninit::uninit() }; 8];
+    let mut tiles = [const { MaybeUninit::<Tile<S>>::uninit() }; 8];
     let tiles: *mut Tile<S> = tiles.as_mut_ptr().cast();
     let mut heads = [Head::EMPTY; 2 * AHEAD];
     for r0 in (0..w.rows() / S::ROWS * S::ROWS).step_by(S::ROWS) {
@@ -230,19 +233,26 @@ pub(crate) unsafe fn gemv<S: Simd, T: TileFormat<S>, const N: usize>(
                 }
                 let rows_b = rows.with_head(&heads[b % (2 * AHEAD)]);
                 // What is long and not in parts is a function: inlined for each N it is larger and slower.
-                let inlined = T::GROUPS == 1 || T::PARTS > 1;
-                if inlined {
-                    T::scales(rows_b, tiles);
-                } else {
-                    S::unpack::<T>(rows_b, tiles);
-                }
-                for part in 0..T::PARTS {
-                    if inlined {
-                        T::codes(rows_b, part, tiles);
-                    }
-                    for i in part * (T::GROUPS / T::PARTS)..(part + 1) * (T::GROUPS / T::PARTS) {
-                        ahead.fetch();
+                if T::GROUPS > 1 && T::PARTS == 1 {
+                    S::unpack::<T>(rows_b, 1, tiles);
+                    for i in 0..T::GROUPS {
+                        ahead.fetch(1);
                         accumulate::<S, T::Codes, 1, N>(&mut acc, [tiles.add(i)], &columns.from(i), 1);
+                    }
+                } else {
+                    T::scales(rows_b, tiles);
+                    let groups = T::GROUPS / T::PARTS;
+                    for part in 0..T::PARTS {
+                        // Of their own, so that codes need not be in memory at all.
+                        let mut of_part = [const { MaybeUninit::<Tile<S>>::uninit() }; 8];
+                        let of_part: *mut Tile<S> = of_part.as_mut_ptr().cast();
+                        T::codes(rows_b, part, of_part);
+                        ahead.fetch(groups);
+                        for i in 0..groups {
+                            let g = part * groups + i;
+                            (*of_part.add(i)).take_scales::<T::Codes>(&*tiles.add(g));
+                            accumulate::<S, T::Codes, 1, N>(&mut acc, [of_part.add(i)], &columns.from(g), 1);
+                        }
                     }
                 }
                 accumulate_mins::<S, T::Codes, 1, N>(
@@ -310,37 +320,42 @@ pub(crate) unsafe fn unpack_panels<S: Simd, T: TileFormat<S>>(
     next: &[u8],
 ) {
     let mut ahead = prefetch::Ahead::new(next.as_ptr(), next.len());
+    let blocks = w.cols() / GROUP / T::GROUPS;
+    let at_once = const { UNPACKED / T::GROUPS };
     for (t, panel) in panels.into_iter().enumerate().take(live.div_ceil(S::ROWS)) {
         let first = row + t * S::ROWS;
-        let mut rows = Rows::new(tile_at(w, first), w.stride());
-        for b in 0..w.cols() / GROUP / T::GROUPS {
-            ahead.fetch(S::ROWS * T::BYTES);
-            // SAFETY: block b lies within every row, or in the copy; its tiles within the panel.
+        let rows = Rows::new(tile_at(w, first), w.stride());
+        for b in (0..blocks).step_by(at_once) {
+            let n = at_once.min(blocks - b);
+            ahead.fetch(S::ROWS * n * T::BYTES);
+            // SAFETY: `n` blocks from block b on lie within every row, or in the copy; their tiles within the panel.
             unsafe {
                 let tiles = panel.add(b * T::GROUPS);
                 if row + live - first < S::ROWS {
-                    let copy = copy_blocks(w, first, b * T::BYTES, T::BYTES);
-                    S::unpack::<T>(Rows::new(copy.as_ptr().cast(), MAX_BLOCK), tiles);
+                    let copy = copy_blocks(w, first, b * T::BYTES..(b + n) * T::BYTES);
+                    S::unpack::<T>(Rows::new(copy.as_ptr().cast(), MAX_COPY), n, tiles);
                 } else {
-                    S::unpack::<T>(rows, tiles);
+                    S::unpack::<T>(rows.skip(b * T::BYTES), n, tiles);
                 }
             }
-            rows = rows.skip(T::BYTES);
         }
     }
 }
 
-/// The most bytes of a block of any format.
-const MAX_BLOCK: usize = 256;
+/// Groups that are unpacked in one call.
+const UNPACKED: usize = 8;
 
-/// The blocks that begin `offset` bytes into the rows from `first` on, which are less than a tile's: of rows that do not exist there are
-/// zeros, whose results are not stored.
+/// The most bytes of so many groups of a row in any format: Q8_0.
+const MAX_COPY: usize = UNPACKED * 34;
+
+/// Those `bytes` of the rows from `first` on, which are less than a tile's: of rows that do not exist there are zeros, whose results
+/// are not stored.
 #[cold]
-fn copy_blocks(w: &Matrix<'_>, first: usize, offset: usize, bytes: usize) -> [[u8; MAX_BLOCK]; MAX_ROWS] {
-    let mut copy = [[0; MAX_BLOCK]; MAX_ROWS];
+fn copy_blocks(w: &Matrix<'_>, first: usize, bytes: Range<usize>) -> [[u8; MAX_COPY]; MAX_ROWS] {
+    let mut copy = [[0; MAX_COPY]; MAX_ROWS];
     let rows = (first..w.rows()).filter_map(|r| w.row(r));
     for (to, row) in copy.iter_mut().zip(rows) {
-        to[..bytes].copy_from_slice(&row[offset..offset + bytes]);
+        to[..bytes.len()].copy_from_slice(&row[bytes.clone()]);
     }
     copy
 }
@@ -391,7 +406,7 @@ mod tests {
         for r0 in (0..w.rows()).step_by(n) {
             let mut ahead = Ahead::new(w, r0, n);
             for _ in 0..w.cols() / GROUP {
-                ahead.each_line(|line| _ = lines.insert(line.addr() / LINE));
+                ahead.each_line(1, |line| _ = lines.insert(line.addr() / LINE));
             }
         }
         lines

@@ -47,7 +47,7 @@ pub(crate) trait Simd: Copy + 'static {
         y: &mut MatMut<'_>,
     );
     /// [`TileFormat::unpack`]
-    unsafe fn unpack<T: TileFormat<Self>>(rows: Rows<'_>, tiles: *mut Tile<Self>);
+    unsafe fn unpack<T: TileFormat<Self>>(rows: Rows<'_>, blocks: usize, tiles: *mut Tile<Self>);
     /// [`dot::multiply`]
     unsafe fn multiply<C: Codes, const R: usize, const N: usize>(
         panels: [*const Tile<Self>; R],
@@ -153,9 +153,9 @@ macro_rules! entry_points {
         }
         #[inline(never)]
         #[target_feature(enable = $features)]
-        unsafe fn unpack<T: TileFormat<Self>>(rows: Rows<'_>, tiles: *mut Tile<Self>) {
+        unsafe fn unpack<T: TileFormat<Self>>(rows: Rows<'_>, blocks: usize, tiles: *mut Tile<Self>) {
             // SAFETY: the caller's.
-            unsafe { T::unpack(rows, tiles) }
+            unsafe { T::unpack(rows, blocks, tiles) }
         }
         #[target_feature(enable = $features)]
         unsafe fn multiply<C: Codes, const R: usize, const N: usize>(
@@ -272,13 +272,18 @@ macro_rules! ymm {
             unsafe fn fifth_bits(bits: __m256i, j: usize) -> __m256i {
                 // SAFETY: as above.
                 unsafe {
-                    // Byte j/2 of each dword to all its bytes, then one bit of its high nibble per byte, then that as 16.
-                    let high = if j % 2 == 0 { _mm256_slli_epi32::<4>(bits) } else { bits };
+                    // Byte j/2 of each dword to all its bytes, then one bit of its low or high half per byte, then that as 16.
                     let spread = Self::table(&[0, 0, 0, 0, 4, 4, 4, 4, 8, 8, 8, 8, 12, 12, 12, 12]);
                     let bytes =
-                        _mm256_shuffle_epi8(high, _mm256_add_epi8(spread, _mm256_set1_epi8(j as i8 / 2)));
-                    let bit = _mm256_and_si256(bytes, _mm256_set1_epi32(0x8040_2010u32 as i32));
-                    _mm256_min_epu8(bit, _mm256_set1_epi8(16))
+                        _mm256_shuffle_epi8(bits, _mm256_add_epi8(spread, _mm256_set1_epi8(j as i8 / 2)));
+                    if j % 2 == 0 {
+                        let bit = _mm256_and_si256(bytes, _mm256_set1_epi32(0x0804_0201));
+                        let sixteen = Self::table(&[0, 16, 16, 0, 16, 0, 0, 0, 16, 0, 0, 0, 0, 0, 0, 0]);
+                        _mm256_shuffle_epi8(sixteen, bit)
+                    } else {
+                        let bit = _mm256_and_si256(bytes, _mm256_set1_epi32(0x8040_2010u32 as i32));
+                        _mm256_min_epu8(bit, _mm256_set1_epi8(16))
+                    }
                 }
             }
             #[inline(always)]

@@ -21,6 +21,20 @@ pub(crate) struct Tile<S: Simd> {
     pub m: [S::F; 2],
 }
 
+impl<S: Simd> Tile<S> {
+    /// Takes the scales of `from`, not its mins.
+    #[inline(always)]
+    pub(crate) fn take_scales<C: Codes>(&mut self, from: &Tile<S>) {
+        self.d = from.d;
+        if C::SUB_SCALES {
+            self.s = from.s;
+            if !S::VNNI && C::OFFSET_LOG2 > 0 {
+                self.o = from.o;
+            }
+        }
+    }
+}
+
 /// What kind of codes a tile holds: all that the arithmetic depends on, so formats of one kind share its code.
 pub(crate) trait Codes {
     /// Whether and how there are mins.
@@ -167,27 +181,31 @@ pub(crate) trait TileFormat<S: Simd>: 'static {
     /// The tier's features; `BYTES` bytes are readable in each of `rows`; `tiles` points to `GROUPS` tiles.
     unsafe fn scales(rows: Rows<'_>, tiles: *mut Tile<S>);
 
-    /// Unpacks the codes of part `part < PARTS` into its tiles; `tiles` points to the first of the block.
+    /// Unpacks the codes of part `part < PARTS` into its tiles; `tiles` points to the first of them.
     ///
     /// # Safety
-    /// As [`TileFormat::scales`].
+    /// As [`TileFormat::scales`], but for the tiles, of which there are `GROUPS / PARTS`.
     unsafe fn codes(rows: Rows<'_>, part: usize, tiles: *mut Tile<S>);
 
-    /// All of it.
+    /// All of `blocks` blocks that follow each other, into the tiles of each.
     ///
     /// # Safety
-    /// As [`TileFormat::scales`].
+    /// As [`TileFormat::scales`], for each block.
     #[inline(always)]
-    unsafe fn unpack(rows: Rows<'_>, tiles: *mut Tile<S>) {
-        // SAFETY: the caller's.
-        unsafe {
-            let mut head = Head::EMPTY;
-            Self::stage(rows, 0, &mut head);
-            let rows = rows.with_head(&head);
-            Self::scales(rows, tiles);
-            for part in 0..Self::PARTS {
-                Self::codes(rows, part, tiles);
+    unsafe fn unpack(mut rows: Rows<'_>, blocks: usize, tiles: *mut Tile<S>) {
+        for b in 0..blocks {
+            // SAFETY: the caller's.
+            unsafe {
+                let tiles = tiles.add(b * Self::GROUPS);
+                let mut head = Head::EMPTY;
+                Self::stage(rows, 0, &mut head);
+                Self::scales(rows.with_head(&head), tiles);
+                for part in 0..Self::PARTS {
+                    let tiles = tiles.add(part * (Self::GROUPS / Self::PARTS));
+                    Self::codes(rows.with_head(&head), part, tiles);
+                }
             }
+            rows = rows.skip(Self::BYTES);
         }
     }
 }

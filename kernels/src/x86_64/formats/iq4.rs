@@ -84,7 +84,7 @@ impl<S: Simd> TileFormat<S> for IQ4_XS {
     #[inline(always)]
     unsafe fn codes(rows: Rows<'_>, part: usize, tiles: *mut Tile<S>) {
         // SAFETY: as above.
-        unsafe { (*tiles.add(part)).codes = codes::<S>(rows, 8 + 16 * part, codebook::<S>()) }
+        unsafe { (*tiles).codes = codes::<S>(rows, 8 + 16 * part, codebook::<S>()) }
     }
 }
 

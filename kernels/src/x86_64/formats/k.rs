@@ -132,7 +132,7 @@ super_blocks! {
     }, |half| {
         for (j, qs) in transpose32::<S>(rows, 16 + 32 * half).into_iter().enumerate() {
             for (k, codes) in two_bits::<S>(qs).into_iter().enumerate() {
-                tiles[4 * half + k].codes[j] = codes;
+                tiles[k].codes[j] = codes;
             }
         }
     }
@@ -161,7 +161,7 @@ super_blocks! {
         for (j, qs) in transpose32::<S>(rows, 32 + 32 * half).into_iter().enumerate() {
             let mask = bit_half::<S>(masks[j], half);
             for (k, codes) in two_bits::<S>(qs).into_iter().enumerate() {
-                tiles[4 * half + k].codes[j] = S::or(codes, high_bit::<S, 4>(mask, k));
+                tiles[k].codes[j] = S::or(codes, high_bit::<S, 4>(mask, k));
             }
         }
     }
@@ -171,22 +171,22 @@ super_blocks! {
         scales_and_mins::<S>(rows, tiles);
     }, |pair| {
         for (j, qs) in transpose32::<S>(rows, 16 + 32 * pair).into_iter().enumerate() {
-            tiles[2 * pair].codes[j] = low_nibbles::<S>(qs);
-            tiles[2 * pair + 1].codes[j] = high_nibbles::<S>(qs);
+            tiles[0].codes[j] = low_nibbles::<S>(qs);
+            tiles[1].codes[j] = high_nibbles::<S>(qs);
         }
     }
 
     /// `d: f16, dmin: f16, scales: [u8; 12], qh: [u8; 32], qs: [u8; 128]`, `w = d * sc * q - dmin * min`.
-    Q5_K: U5Min, 176, 1, |rows, tiles| {
+    Q5_K: U5Min, 176, 4, |rows, tiles| {
         scales_and_mins::<S>(rows, tiles);
-    }, |_part| {
+    }, |pair| {
         let bits = transpose32::<S>(rows, 16);
-        for p in 0..4 {
-            for (j, qs) in transpose32::<S>(rows, 48 + 32 * p).into_iter().enumerate() {
-                let (bits, k) = (bit_half::<S>(bits[j], p / 2), 2 * (p % 2));
-                tiles[2 * p].codes[j] = S::or(low_nibbles::<S>(qs), high_bit::<S, 16>(bits, k));
-                tiles[2 * p + 1].codes[j] = S::or(high_nibbles::<S>(qs), high_bit::<S, 16>(bits, k + 1));
-            }
+        for (j, qs) in transpose32::<S>(rows, 48 + 32 * pair).into_iter().enumerate() {
+            // The pair's two bits are the lowest.
+            let bits = S::shr16(bits[j], 2 * pair as i32);
+            let [first, second] = [4, 3].map(|left| S::and(S::shl16(bits, left), S::splat8(16)));
+            tiles[0].codes[j] = S::or(low_nibbles::<S>(qs), first);
+            tiles[1].codes[j] = S::or(high_nibbles::<S>(qs), second);
         }
     }
 
@@ -211,7 +211,7 @@ super_blocks! {
                     S::or(high_nibbles::<S>(b), field::<S>(h, 2, 48)),
                 ];
                 for (k, codes) in codes.into_iter().enumerate() {
-                    tiles[4 * half + k].codes[4 * quarter + i] = codes;
+                    tiles[k].codes[4 * quarter + i] = codes;
                 }
             }
         }
@@ -226,7 +226,7 @@ super_blocks! {
     }, |half| {
         for (j, qs) in transpose32::<S>(rows, 32 * half).into_iter().enumerate() {
             for (k, codes) in two_bits::<S>(qs).into_iter().enumerate() {
-                tiles[4 * half + k].codes[j] = S::add8(codes, S::splat8(7));
+                tiles[k].codes[j] = S::add8(codes, S::splat8(7));
             }
         }
     }

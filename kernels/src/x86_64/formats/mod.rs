@@ -24,9 +24,9 @@ macro_rules! super_blocks {
             }
             #[inline(always)]
             unsafe fn codes($rows: Rows<'_>, $part: usize, tiles: *mut Tile<S>) {
-                // SAFETY: as above.
+                // SAFETY: the caller's tiles of a part.
                 unsafe {
-                    let $tiles = &mut *tiles.cast::<[Tile<S>; 8]>();
+                    let $tiles = &mut *tiles.cast::<[Tile<S>; 8 / $parts]>();
                     $unpack
                 }
             }
