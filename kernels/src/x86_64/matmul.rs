@@ -1,9 +1,9 @@
 //! GEMV and GEMM of the tiers of x86-64, written once for all formats and tiers (contract section 2).
 //!
 //! *GEMV* (few columns): each block of `ROWS` rows is unpacked to tiles and used at once, with the next rows prefetched
-//! line by line. *GEMM* (many columns): a panel of two tiles' rows is unpacked into caller-provided scratch that stays in
-//! cache, and every `COLUMNS` columns run over it, while the next rows are fetched. Both do the arithmetic of
-//! [`super::dot`], so they return the same bits.
+//! line by line; rows that are less than a tile are left to the GEMM. *GEMM* (many columns): a panel of two tiles' rows is
+//! unpacked into caller-provided scratch that stays in cache, and every `COLUMNS` columns run over it, while the next rows
+//! are fetched. Both do the arithmetic of [`super::dot`], so they return the same bits.
 
 use super::dot::{Acc, Activations, Columns, ScaledSums, accumulate, accumulate_mins, mins_per_group, store};
 use super::simd::Simd;
@@ -159,16 +159,13 @@ impl Ahead {
     #[inline(always)]
     fn each_line(&mut self, groups: usize, mut fetch: impl FnMut(*const u8)) {
         self.due += groups * self.per_group;
-        while self.due >= 1 << 16 {
-            self.due -= 1 << 16;
-            if self.left == 0 {
-                continue;
-            }
+        while self.due >= 1 << 16 && self.left > 0 {
             for stream in 0..STREAMS {
                 fetch(self.next.wrapping_add(stream * self.stream));
             }
             self.next = self.next.wrapping_add(LINE);
             self.left -= 1;
+            self.due -= 1 << 16;
         }
     }
 }
@@ -321,7 +318,10 @@ pub(crate) unsafe fn unpack_panels<S: Simd, T: TileFormat<S>>(
 ) {
     let mut ahead = prefetch::Ahead::new(next.as_ptr(), next.len());
     let blocks = w.cols() / GROUP / T::GROUPS;
-    let at_once = const { UNPACKED / T::GROUPS };
+    let at_once = const {
+        assert!(UNPACKED / T::GROUPS * T::BYTES <= MAX_COPY);
+        UNPACKED / T::GROUPS
+    };
     for (t, panel) in panels.into_iter().enumerate().take(live.div_ceil(S::ROWS)) {
         let first = row + t * S::ROWS;
         let rows = Rows::new(tile_at(w, first), w.stride());

@@ -4,7 +4,7 @@
 //! order afterwards; a long one (prefill) by tiles of tokens, each of which folds its pages as it goes. The bits are the same.
 
 use super::cache::{AttentionCache, HeadCache};
-use super::ops::{Input, Ops, Quantized, Tiled};
+use super::ops::{Input, Ops, Quantized, TiledRows};
 use crate::model::spec::AttentionSpec;
 use crate::trace::{self, Work};
 use kinglet_kernels::{AttentionParams, KV_PAGE, KvLayout, Partial, PartialRef, QueryRow, Strided};
@@ -173,7 +173,7 @@ pub(super) fn attend_quantized<'b>(
     let n = q.len() / (spec.n_heads * spec.head_dim);
     let _op = trace::op(|| work_of(spec, heads, n, "q_norm+rope+attention+quantize"));
     let tiles = Tiles::new(spec, n);
-    let rows = Tiled { n, k: tiles.width, tile: tiles.tokens };
+    let rows = TiledRows { n, k: tiles.width, tile: tiles.tokens };
     ops.quantize_tiles(tiles.of(q), rows, space, |worker, ((first, q), codes, d, sums)| {
         prepare(first, q);
         let mut memory = ops.crew.values(worker, tiles.memory(heads) + codes.len());

@@ -36,7 +36,7 @@ pub(super) struct Quantized {
 
 /// `n` rows of `k` values, in tiles of `tile` rows; the last tile may have less.
 #[derive(Clone, Copy)]
-pub(super) struct Tiled {
+pub(super) struct TiledRows {
     pub(super) n: usize,
     pub(super) k: usize,
     pub(super) tile: usize,
@@ -111,7 +111,7 @@ impl<'a> Ops<'a> {
             return Input { x, quantized: None, n };
         }
         let _op = trace::op(|| Work::light("quantize", n));
-        let rows = Tiled { n, k, tile: self.token_tile(n) };
+        let rows = TiledRows { n, k, tile: self.token_tile(n) };
         self.quantize_tiles(x.chunks(rows.tile * k), rows, space, |_, (x, q, d, sums)| {
             self.note(self.kernels.quantize(x, q, d, sums))
         });
@@ -135,7 +135,7 @@ impl<'a> Ops<'a> {
             Work::light(&(added.to_owned() + &name_of(w) + "+quantize"), n)
         });
         let (how, out) = add.map(|a| (a.how, a.out)).unzip();
-        let rows = Tiled { n, k, tile: self.token_tile(n) };
+        let rows = TiledRows { n, k, tile: self.token_tile(n) };
         let mut outs = out.unwrap_or_default().chunks_mut(rows.tile * k);
         let tiles = x.chunks_mut(rows.tile * k).map(|x| (x, outs.next()));
         self.quantize_tiles(tiles, rows, space, |worker, ((x, out), q, d, sums)| {
@@ -162,7 +162,7 @@ impl<'a> Ops<'a> {
     pub(super) fn quantize_tiles<X: Send>(
         &self,
         tiles: impl Iterator<Item = X>,
-        rows: Tiled,
+        rows: TiledRows,
         space: &mut Quantized,
         f: impl Fn(usize, (X, &mut [i8], &mut [f32], &mut [i16])) + Sync,
     ) {
