@@ -187,22 +187,24 @@ pub(crate) trait TileFormat<S: Simd>: 'static {
     /// As [`TileFormat::scales`], but for the tiles, of which there are `GROUPS / PARTS`.
     unsafe fn codes(rows: Rows<'_>, part: usize, tiles: *mut Tile<S>);
 
-    /// All of `blocks` blocks that follow each other, into the tiles of each.
+    /// All of `blocks` blocks that follow each other, into the tiles of each; one block, where a block has several groups.
     ///
     /// # Safety
     /// As [`TileFormat::scales`], for each block.
     #[inline(always)]
     unsafe fn unpack(mut rows: Rows<'_>, blocks: usize, tiles: *mut Tile<S>) {
+        // Not known to the compiler as one, it would cost long formats registers.
+        let blocks = if Self::GROUPS > 1 { 1 } else { blocks };
         for b in 0..blocks {
             // SAFETY: the caller's.
             unsafe {
                 let tiles = tiles.add(b * Self::GROUPS);
                 let mut head = Head::EMPTY;
                 Self::stage(rows, 0, &mut head);
-                Self::scales(rows.with_head(&head), tiles);
+                let rows = rows.with_head(&head);
+                Self::scales(rows, tiles);
                 for part in 0..Self::PARTS {
-                    let tiles = tiles.add(part * (Self::GROUPS / Self::PARTS));
-                    Self::codes(rows.with_head(&head), part, tiles);
+                    Self::codes(rows, part, tiles.add(part * (Self::GROUPS / Self::PARTS)));
                 }
             }
             rows = rows.skip(Self::BYTES);
