@@ -70,22 +70,23 @@ fn shapes_that_do_not_fit_are_errors() {
 #[test]
 fn every_tier_quantizes_as_the_reference() {
     let mut rng = Rng(7);
-    // Blocks are worked on by fours, and a few special ones change the way of their neighbours.
+    // Blocks are worked on by fours and these in chunks of 32 blocks; a special one changes the way of its chunk.
     let smallest = 1.0 / (1u128 << 100) as f32;
     let specials =
         [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 0.0, -0.0, 1e-38, 1e-45, -f32::MAX]
             .into_iter()
             .chain([smallest, -smallest, smallest.next_down(), 3e-31]);
+    let sizes = (0..=13).chain([31, 32, 33, 34, 35, 36, 37, 63, 64, 65]);
     let mut rows: Vec<Vec<f32>> =
-        (0..=13).map(|blocks| (0..32 * blocks).map(|_| rng.float()).collect()).collect();
-    for special in specials {
+        sizes.map(|blocks| (0..32 * blocks).map(|_| rng.float()).collect()).collect();
+    for (special, blocks) in specials.flat_map(|s| [(s, 9), (s, 67)]) {
         for whole in [false, true] {
-            let mut x: Vec<f32> = (0..32 * 9).map(|_| rng.float()).collect();
-            let at = (rng.next() % 288) as usize;
+            let mut x: Vec<f32> = (0..32 * blocks).map(|_| rng.float()).collect();
+            let at = rng.next() as usize % x.len();
             if whole {
-                x[at / 32 * 32..][..32].fill(special)
+                x[at / 32 * 32..][..32].fill(special);
             } else {
-                x[at] = special
+                x[at] = special;
             }
             rows.push(x);
         }
