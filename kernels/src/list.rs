@@ -233,7 +233,7 @@ const fn tile_of(tier: Tier, op: Op, operand: Operand) -> Option<Tile> {
         (Op::Gemm, _) if float => tile(2, 3),
         (Op::Gemv, Tier::Scalar) => tile(1, 1),
         (Op::Gemm, Tier::Scalar) => tile(1, 32),
-        (Op::Gemv, Tier::Avx2 | Tier::AvxVnni) => tile(8, 4),
+        (Op::Gemv, Tier::Avx2 | Tier::AvxVnni) => tile(8, 8),
         (Op::Gemm, Tier::Avx2 | Tier::AvxVnni) => tile(16, 4),
         (Op::Gemv, Tier::Avx512Vnni | Tier::AmxInt8) => tile(16, 8),
         (Op::Gemm, Tier::Avx512Vnni) => tile(32, 6),

@@ -18,7 +18,7 @@ fn every_shape_around_the_tiles() {
 
 #[test]
 fn misaligned_weights() {
-    matmul::misaligned_weights(&tiers(), &[1, 6]);
+    matmul::misaligned_weights(&tiers(), &[1, 6, 9]);
 }
 
 #[test]

@@ -20,6 +20,9 @@ use std::ops::Range;
 /// Tiles that share each broadcast of activations in the GEMM.
 pub(crate) const TILES: usize = 2;
 
+/// Up to so many columns are a GEMV: their products with a tile are in registers, on every tier.
+const GEMV_COLUMNS: usize = 8;
+
 /// Bytes of the window that a GEMV has fetched while it works on the one before, unless a tile's rows are more.
 const WINDOW: usize = 32 << 10;
 
@@ -28,7 +31,7 @@ const AHEAD: usize = 4;
 
 /// The kernel of format `T` on tier `S`.
 pub(crate) const fn of<S: Simd, T: TileFormat<S>>() -> Option<Matmul> {
-    let (gemv, gemm) = (tile(S::ROWS, S::GEMV_COLUMNS), tile(TILES * S::ROWS, S::COLUMNS));
+    let (gemv, gemm) = (tile(S::ROWS, GEMV_COLUMNS), tile(TILES * S::ROWS, S::COLUMNS));
     Some(Matmul { run: matmul::<S, T>, scratch: scratch_bytes::<S, T>, gemv, gemm })
 }
 
@@ -91,14 +94,14 @@ pub(crate) unsafe fn matmul<S: Simd, T: TileFormat<S>>(
                 2 => S::gemv::<T, 2>(w, x, y),
                 3 => S::gemv::<T, 3>(w, x, y),
                 4 => S::gemv::<T, 4>(w, x, y),
-                5 if const { S::GEMV_COLUMNS >= 5 } => S::gemv::<T, 5>(w, x, y),
-                6 if const { S::GEMV_COLUMNS >= 6 } => S::gemv::<T, 6>(w, x, y),
-                7 if const { S::GEMV_COLUMNS >= 7 } => S::gemv::<T, 7>(w, x, y),
-                8 if const { S::GEMV_COLUMNS >= 8 } => S::gemv::<T, 8>(w, x, y),
+                5 => S::gemv::<T, 5>(w, x, y),
+                6 => S::gemv::<T, 6>(w, x, y),
+                7 => S::gemv::<T, 7>(w, x, y),
+                8 => S::gemv::<T, 8>(w, x, y),
                 _ => {}
             }
             // What a GEMV leaves is less than a tile of rows.
-            let done = if rows.n() <= S::GEMV_COLUMNS { w.rows() / S::ROWS * S::ROWS } else { 0 };
+            let done = if rows.n() <= GEMV_COLUMNS { w.rows() / S::ROWS * S::ROWS } else { 0 };
             gemm::<S, T>(w, x, y, tiles, done);
         }
     }

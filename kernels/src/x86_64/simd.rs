@@ -37,8 +37,6 @@ pub(crate) trait Simd: Copy + 'static {
     const VNNI: bool;
     /// Columns of the register tile of the GEMM, which is two tiles high.
     const COLUMNS: usize;
-    /// Up to this many columns are a GEMV: rows are unpacked for all of them at once.
-    const GEMV_COLUMNS: usize;
 
     /// [`matmul::gemv`]
     unsafe fn gemv<T: TileFormat<Self>, const N: usize>(
@@ -204,7 +202,6 @@ macro_rules! ymm {
             const ROWS: usize = 8;
             const VNNI: bool = $vnni;
             const COLUMNS: usize = 4;
-            const GEMV_COLUMNS: usize = 4;
             entry_points!($features, $products);
             intrinsics! {
                 and(a: I, b: I) -> I = _mm256_and_si256;
@@ -375,7 +372,6 @@ impl Simd for Avx512Vnni {
     const ROWS: usize = 16;
     const VNNI: bool = true;
     const COLUMNS: usize = 6;
-    const GEMV_COLUMNS: usize = 8;
     entry_points!(
         "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni",
         dot::dpbusd_products::<Self, C, R, N>
