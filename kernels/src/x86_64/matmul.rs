@@ -5,7 +5,9 @@
 //! unpacked into caller-provided scratch that stays in cache, and every `COLUMNS` columns run over it, while the next rows
 //! are fetched. Both do the arithmetic of [`super::dot`], so they return the same bits.
 
-use super::dot::{Acc, Activations, Columns, ScaledSums, accumulate, accumulate_mins, mins_per_group, store};
+use super::dot::{
+    Acc, Activations, Columns, Halves, ScaledSums, accumulate, accumulate_mins, mins_per_group, store,
+};
 use super::simd::Simd;
 use super::tile::{Head, MAX_ROWS, Rows, Tile, TileFormat};
 use crate::format::GROUP;
@@ -233,7 +235,7 @@ pub(crate) unsafe fn gemv<S: Simd, T: TileFormat<S>, const N: usize>(
                 }
                 let rows_b = rows.with_head(&heads[b % (2 * AHEAD)]);
                 // What is long and not in parts is a function: inlined for each N it is larger and slower.
-                if T::GROUPS > 1 && T::PARTS == 1 {
+                if T::GROUPS > 1 && T::WIDTH == T::GROUPS {
                     S::unpack::<T>(rows_b, 1, tiles);
                     for i in 0..T::GROUPS {
                         ahead.fetch(1);
@@ -241,17 +243,13 @@ pub(crate) unsafe fn gemv<S: Simd, T: TileFormat<S>, const N: usize>(
                     }
                 } else {
                     T::scales(rows_b, tiles);
-                    let groups = T::GROUPS / T::PARTS;
-                    for part in 0..T::PARTS {
-                        // Of their own, so that codes need not be in memory at all.
-                        let mut of_part = [const { MaybeUninit::<Tile<S>>::uninit() }; 8];
-                        let of_part: *mut Tile<S> = of_part.as_mut_ptr().cast();
-                        T::codes(rows_b, part, of_part);
-                        ahead.fetch(groups);
-                        for i in 0..groups {
-                            let g = part * groups + i;
-                            (*of_part.add(i)).take_scales::<T::Codes>(&*tiles.add(g));
-                            accumulate::<S, T::Codes, 1, N>(&mut acc, [of_part.add(i)], &columns.from(g), 1);
+                    // As two parts are written out, they share what their codes share, such as the high bits of Q3_K.
+                    if const { T::GROUPS / T::WIDTH == 2 } {
+                        add_part::<S, T, N>(&mut acc, rows_b, 0, tiles, columns, &mut ahead);
+                        add_part::<S, T, N>(&mut acc, rows_b, 1, tiles, columns, &mut ahead);
+                    } else {
+                        for part in 0..T::GROUPS / T::WIDTH {
+                            add_part::<S, T, N>(&mut acc, rows_b, part, tiles, columns, &mut ahead);
                         }
                     }
                 }
@@ -267,6 +265,54 @@ pub(crate) unsafe fn gemv<S: Simd, T: TileFormat<S>, const N: usize>(
             }
             let at = Block { groups, row: r0, live: S::ROWS, column: 0 };
             store::<S, T::Codes, 1, N>(acc, macc, y, at);
+        }
+    }
+}
+
+/// The products of part `part` of the blocks that begin at `rows` with `N` columns, added to `acc`, while what is ahead is fetched. Of `tiles`, which
+/// are those of the block, only scales are read.
+///
+/// # Safety
+/// As [`gemv`]; the part and its groups in `columns` exist.
+#[inline(always)]
+unsafe fn add_part<S: Simd, T: TileFormat<S>, const N: usize>(
+    acc: &mut Acc<S, 1, N>,
+    rows: Rows<'_>,
+    part: usize,
+    tiles: *const Tile<S>,
+    columns: Columns<N>,
+    ahead: &mut Ahead,
+) {
+    ahead.fetch(T::WIDTH);
+    let (tiles, columns) = (tiles.wrapping_add(part * T::WIDTH), columns.from(part * T::WIDTH));
+    // SAFETY: the caller's; `half` and `codes` write all codes that are read.
+    unsafe {
+        // Codes of whole groups would take all registers. With more columns, they are worth writing to memory.
+        if T::HALVES && N == 1 && 8 * T::WIDTH >= S::REGISTERS {
+            let x = &columns.first();
+            let mut sums = [S::splat32(0); 4];
+            for (i, sum) in sums.iter_mut().enumerate().take(T::WIDTH) {
+                *sum = S::Halves::start::<T::Codes>(&*tiles.add(i), x, i);
+            }
+            for half in 0..2 {
+                let codes = T::half(rows, part, half);
+                for (i, sum) in sums.iter_mut().enumerate().take(T::WIDTH) {
+                    *sum = S::Halves::half::<T::Codes>(*sum, &codes[i], &*tiles.add(i), x, i, half);
+                }
+            }
+            for (i, sum) in sums.into_iter().enumerate().take(T::WIDTH) {
+                let d = S::mul((*tiles.add(i)).d, S::splat(*x.d(0, i)));
+                acc[0][0] = S::fma(d, S::Halves::finish::<T::Codes>(sum), acc[0][0]);
+            }
+        } else {
+            // Tiles of their own, so that codes need not be in memory at all.
+            let mut own = [const { MaybeUninit::<Tile<S>>::uninit() }; 8];
+            let own: *mut Tile<S> = own.as_mut_ptr().cast();
+            T::codes(rows, part, own);
+            for i in 0..T::WIDTH {
+                (*own.add(i)).take_scales::<T::Codes>(&*tiles.add(i));
+                accumulate::<S, T::Codes, 1, N>(acc, [own.add(i)], &columns.from(i), 1);
+            }
         }
     }
 }

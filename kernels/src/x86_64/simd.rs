@@ -35,6 +35,10 @@ pub(crate) trait Simd: Copy + 'static {
     /// Whether tiles are multiplied by [`dot::dpbusd_products`], which decides what they hold; else by
     /// [`dot::maddubs_products`].
     const VNNI: bool;
+    /// The products of a GEMV by halves.
+    type Halves: dot::Halves<Self>;
+    /// How many registers for vectors there are.
+    const REGISTERS: usize;
     /// Columns of the register tile of the GEMM, which is two tiles high.
     const COLUMNS: usize;
 
@@ -79,7 +83,6 @@ pub(crate) trait Simd: Copy + 'static {
     unsafe fn xor(a: Self::I, b: Self::I) -> Self::I;
     unsafe fn add8(a: Self::I, b: Self::I) -> Self::I;
     unsafe fn sub8(a: Self::I, b: Self::I) -> Self::I;
-    unsafe fn min_u8(a: Self::I, b: Self::I) -> Self::I;
     /// `offset - a` in bytes where `bits & bit` is not 0, `offset + a` in others; `bit` has one bit in each byte, and the
     /// bytes of `a` are positive.
     unsafe fn negate_where(a: Self::I, bits: Self::I, bit: Self::I, offset: Self::I) -> Self::I;
@@ -124,8 +127,8 @@ pub(crate) trait Simd: Copy + 'static {
     unsafe fn to_f32(a: Self::I) -> Self::F;
     unsafe fn as_f32(a: Self::I) -> Self::F;
     unsafe fn as_i32(a: Self::F) -> Self::I;
-    /// The low 16 bits of each dword, an f16, widened.
-    unsafe fn f16_to_f32(a: Self::I) -> Self::F;
+    /// The low and the high 16 bits of each dword, which are f16, widened.
+    unsafe fn split_f16(a: Self::I) -> (Self::F, Self::F);
 }
 
 /// The functions that are compiled with a tier's features, and the products that are inlined into them.
@@ -195,12 +198,14 @@ macro_rules! shifts {
 }
 
 macro_rules! ymm {
-    ($name:ident, $vnni:literal, $features:literal, $products:expr) => {
+    ($name:ident, $vnni:literal, $features:literal, $products:expr, $halves:ty) => {
         impl Simd for $name {
             type I = __m256i;
             type F = __m256;
             const ROWS: usize = 8;
             const VNNI: bool = $vnni;
+            const REGISTERS: usize = 16;
+            type Halves = $halves;
             const COLUMNS: usize = 4;
             entry_points!($features, $products);
             intrinsics! {
@@ -209,7 +214,6 @@ macro_rules! ymm {
                 xor(a: I, b: I) -> I = _mm256_xor_si256;
                 add8(a: I, b: I) -> I = _mm256_add_epi8;
                 sub8(a: I, b: I) -> I = _mm256_sub_epi8;
-                min_u8(a: I, b: I) -> I = _mm256_min_epu8;
                 add32(a: I, b: I) -> I = _mm256_add_epi32;
                 sub32(a: I, b: I) -> I = _mm256_sub_epi32;
                 min32(a: I, b: I) -> I = _mm256_min_epi32;
@@ -336,20 +340,20 @@ macro_rules! ymm {
                 unsafe { _mm256_storeu_ps(p, v) }
             }
             #[inline(always)]
-            unsafe fn f16_to_f32(a: __m256i) -> __m256 {
+            unsafe fn split_f16(a: __m256i) -> (__m256, __m256) {
                 // SAFETY: as above; F16C too.
                 unsafe {
-                    let low = _mm256_and_si256(a, _mm256_set1_epi32(0xffff));
-                    let packed =
-                        _mm_packus_epi32(_mm256_castsi256_si128(low), _mm256_extracti128_si256::<1>(low));
-                    _mm256_cvtph_ps(packed)
+                    let split = Self::table(&[0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15]);
+                    let halves = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_shuffle_epi8(a, split));
+                    let (low, high) = (_mm256_castsi256_si128(halves), _mm256_extracti128_si256::<1>(halves));
+                    (_mm256_cvtph_ps(low), _mm256_cvtph_ps(high))
                 }
             }
         }
     };
 }
-ymm!(Avx2, false, "avx2,fma,f16c", dot::maddubs_products::<C, R, N>);
-ymm!(AvxVnni, true, "avx2,fma,f16c,avxvnni", dot::dpbusd_products::<Self, C, R, N>);
+ymm!(Avx2, false, "avx2,fma,f16c", dot::maddubs_products::<C, R, N>, dot::Maddubs);
+ymm!(AvxVnni, true, "avx2,fma,f16c,avxvnni", dot::dpbusd_products::<Self, C, R, N>, dot::ByDpbusd);
 
 /// Tiers with an instruction for four products at once.
 pub(crate) trait Dpbusd: Simd {
@@ -371,6 +375,8 @@ impl Simd for Avx512Vnni {
     type F = __m512;
     const ROWS: usize = 16;
     const VNNI: bool = true;
+    const REGISTERS: usize = 32;
+    type Halves = dot::ByDpbusd;
     const COLUMNS: usize = 6;
     entry_points!(
         "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni",
@@ -382,7 +388,6 @@ impl Simd for Avx512Vnni {
         xor(a: I, b: I) -> I = _mm512_xor_si512;
         add8(a: I, b: I) -> I = _mm512_add_epi8;
         sub8(a: I, b: I) -> I = _mm512_sub_epi8;
-        min_u8(a: I, b: I) -> I = _mm512_min_epu8;
         add32(a: I, b: I) -> I = _mm512_add_epi32;
         sub32(a: I, b: I) -> I = _mm512_sub_epi32;
         min32(a: I, b: I) -> I = _mm512_min_epi32;
@@ -511,9 +516,12 @@ impl Simd for Avx512Vnni {
         unsafe { _mm512_storeu_ps(p, v) }
     }
     #[inline(always)]
-    unsafe fn f16_to_f32(a: __m512i) -> __m512 {
+    unsafe fn split_f16(a: __m512i) -> (__m512, __m512) {
         // SAFETY: as above.
-        unsafe { _mm512_cvtph_ps(_mm512_cvtepi32_epi16(a)) }
+        unsafe {
+            let high = _mm512_cvtepi32_epi16(Self::shr32(a, 16));
+            (_mm512_cvtph_ps(_mm512_cvtepi32_epi16(a)), _mm512_cvtph_ps(high))
+        }
     }
 }
 

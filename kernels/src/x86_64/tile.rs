@@ -144,9 +144,12 @@ pub(crate) trait TileFormat<S: Simd>: 'static {
     /// Groups of 32 per block, each a tile.
     const GROUPS: usize;
 
-    /// In how many parts, of as many groups each, codes are unpacked: a GEMV multiplies each part before it unpacks the next,
-    /// so that loads and arithmetic overlap.
-    const PARTS: usize = 1;
+    /// How many groups share the bytes of their codes, and are unpacked together, as a *part* of the block. A GEMV multiplies each part before
+    /// it unpacks the next, so that loads and arithmetic overlap.
+    const WIDTH: usize = Self::GROUPS;
+
+    /// Whether a part can be unpacked by [`TileFormat::half`]s, so that a GEMV of one column has all of its codes in registers.
+    const HALVES: bool = false;
 
     /// How many bytes at the beginning of each block (0, 2, 4 or 8) `scales` and `codes` take from [`Rows::head`].
     ///
@@ -167,7 +170,7 @@ pub(crate) trait TileFormat<S: Simd>: 'static {
             unsafe {
                 match Self::HEAD {
                     2 => to.cast::<u16>().add(i).write(from.cast::<u16>().read_unaligned()),
-                    4 => to.cast::<u32>().add(i).write(from.cast::<u32>().read_unaligned()),
+                    4 => to.cast::<u32>().add(head_slot::<S>(i)).write(from.cast::<u32>().read_unaligned()),
                     8 => to.add(head_slot::<S>(i)).write(from.cast::<u64>().read_unaligned()),
                     _ => {}
                 }
@@ -181,11 +184,33 @@ pub(crate) trait TileFormat<S: Simd>: 'static {
     /// The tier's features; `BYTES` bytes are readable in each of `rows`; `tiles` points to `GROUPS` tiles.
     unsafe fn scales(rows: Rows<'_>, tiles: *mut Tile<S>);
 
-    /// Unpacks the codes of part `part < PARTS` into its tiles; `tiles` points to the first of them.
+    /// The codes of half `half` of each of the `WIDTH` groups, at most 4, of part `part`.
     ///
     /// # Safety
-    /// As [`TileFormat::scales`], but for the tiles, of which there are `GROUPS / PARTS`.
-    unsafe fn codes(rows: Rows<'_>, part: usize, tiles: *mut Tile<S>);
+    /// As [`TileFormat::scales`].
+    #[inline(always)]
+    unsafe fn half(_rows: Rows<'_>, _part: usize, _half: usize) -> [[S::I; 4]; 4] {
+        unreachable!()
+    }
+
+    /// Unpacks the codes of part `part` into its tiles; `tiles` points to the first of them.
+    ///
+    /// # Safety
+    /// As [`TileFormat::scales`], but for the tiles, of which there are `WIDTH`.
+    #[inline(always)]
+    unsafe fn codes(rows: Rows<'_>, part: usize, tiles: *mut Tile<S>) {
+        // SAFETY: the caller's.
+        unsafe {
+            for half in 0..2 {
+                let codes = Self::half(rows, part, half);
+                for (i, codes) in codes.iter().enumerate().take(Self::WIDTH) {
+                    for (j, code) in codes.iter().enumerate() {
+                        (*tiles.add(i)).codes[4 * half + j] = *code;
+                    }
+                }
+            }
+        }
+    }
 
     /// All of `blocks` blocks that follow each other, into the tiles of each; one block, where a block has several groups.
     ///
@@ -203,8 +228,8 @@ pub(crate) trait TileFormat<S: Simd>: 'static {
                 Self::stage(rows, 0, &mut head);
                 let rows = rows.with_head(&head);
                 Self::scales(rows, tiles);
-                for part in 0..Self::PARTS {
-                    Self::codes(rows, part, tiles.add(part * (Self::GROUPS / Self::PARTS)));
+                for part in 0..Self::GROUPS / Self::WIDTH {
+                    Self::codes(rows, part, tiles.add(part * Self::WIDTH));
                 }
             }
             rows = rows.skip(Self::BYTES);
@@ -255,16 +280,16 @@ pub(crate) unsafe fn transpose32<S: Simd>(rows: Rows<'_>, offset: usize) -> [S::
 /// The tier's features; 2 bytes are readable at `offset` in every row.
 #[inline(always)]
 pub(crate) unsafe fn load_f16<S: Simd>(rows: Rows<'_>, offset: usize) -> S::F {
-    let mut bits = [0i32; MAX_ROWS];
+    let mut bits = [0u16; MAX_ROWS];
     for (i, bits) in bits.iter_mut().enumerate().take(S::ROWS) {
         // SAFETY: the caller's 2 bytes.
-        *bits = unsafe { rows.at(i, offset).cast::<u16>().read_unaligned() }.into();
+        *bits = unsafe { rows.at(i, offset).cast::<u16>().read_unaligned() };
     }
-    // SAFETY: a dword per row.
-    unsafe { S::f16_to_f32(S::load(bits.as_ptr())) }
+    // SAFETY: an f16 per row.
+    unsafe { S::load_f16s(bits.as_ptr()) }
 }
 
-/// Where the 8 bytes of row `i` are in a head: so that the even and the odd dwords of two vectors are in the order of rows.
+/// Where the 4 or 8 bytes of row `i` are in a head: so that the even and the odd halves of two vectors are in the order of rows.
 const fn head_slot<S: Simd>(i: usize) -> usize {
     i % 4 / 2 * (S::ROWS / 2) + i / 4 * 2 + i % 2
 }
@@ -279,14 +304,18 @@ pub(crate) unsafe fn head_f16<S: Simd>(rows: Rows<'_>) -> S::F {
     unsafe { S::load_f16s(rows.head.0.as_ptr().cast()) }
 }
 
-/// Heads of 4 bytes.
+/// Heads of 4 bytes as two f16, widened.
 ///
 /// # Safety
 /// As [`head_f16`].
 #[inline(always)]
-pub(crate) unsafe fn head_u32<S: Simd>(rows: Rows<'_>) -> S::I {
+pub(crate) unsafe fn head_f16s<S: Simd>(rows: Rows<'_>) -> (S::F, S::F) {
+    let head: *const u16 = rows.head.0.as_ptr().cast();
     // SAFETY: the caller's.
-    unsafe { S::load(rows.head.0.as_ptr().cast()) }
+    unsafe {
+        let (a, b) = (S::as_i32(S::load_f16s(head)), S::as_i32(S::load_f16s(head.add(S::ROWS))));
+        (S::as_f32(S::even32(a, b)), S::as_f32(S::odd32(a, b)))
+    }
 }
 
 /// The low and the high dwords of heads of 8 bytes.
@@ -322,7 +351,7 @@ pub(crate) unsafe fn load_u32<S: Simd>(rows: Rows<'_>, offset: usize) -> S::I {
 #[inline(always)]
 pub(crate) unsafe fn split_f16<S: Simd>(words: S::I) -> (S::F, S::F) {
     // SAFETY: the caller has the tier's features (here and below).
-    unsafe { (S::f16_to_f32(words), S::f16_to_f32(S::shr32(words, 16))) }
+    unsafe { S::split_f16(words) }
 }
 
 /// Signed codes as the tier's dot product takes them.

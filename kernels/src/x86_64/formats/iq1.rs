@@ -36,12 +36,12 @@ unsafe fn words<S: Simd>(dwords: [S::I; 4]) -> [S::I; 8] {
 
 super_blocks! {
     /// `d: f16, qs: [u8; 32], qh: [u16; 8]`, `w = d * (2 * sc + 1) * (grid ± 1/8)`.
-    IQ1_S: U5Minus16, 50, 1, |rows, tiles| {
+    IQ1_S: U5Minus16, 50, |rows, tiles| {
         let d = S::mul(load_f16::<S>(rows, 0), S::splat(0.125));
         for (g, qh) in words::<S>(transpose16::<S>(rows, 34)).into_iter().enumerate() {
             tiles[g].d = odd_scale::<S>(d, S::and(S::shr32(qh, 28), S::splat32(7)));
         }
-    }, |_part| {
+    }, whole {
         let high = High::<2, 4> { at: 34, multipliers: [512, 64, 8, 1, 512, 64, 8, 1], mask: 7 << 9, shift: 1 };
         let entries = entries::<S>(rows, 2, high);
         let qh = words::<S>(transpose16::<S>(rows, 34));
@@ -56,12 +56,12 @@ super_blocks! {
     }
 
     /// `qs: [u8; 32], qh: [u8; 16], scales: [u16; 4]`, `w = d * (2 * sc + 1) * (grid ± 1/8)`.
-    IQ1_M: U5Minus16Sub, 56, 1, |rows, tiles| {
+    IQ1_M: U5Minus16Sub, 56, |rows, tiles| {
         let [.., a, b] = transpose16::<S>(rows, 40);
         // The top nibbles of the four words are d.
         let bits = [(S::shr32(a, 12), 15), (S::shr32(a, 24), 15 << 4), (S::shr32(b, 4), 15 << 8), (S::shr32(b, 16), 15 << 12)];
         let d = bits.into_iter().fold(S::splat32(0), |d, (bits, mask)| S::or(d, S::and(bits, S::splat32(mask))));
-        let d = S::mul(S::f16_to_f32(d), S::splat(0.125));
+        let d = S::mul(S::split_f16(d).0, S::splat(0.125));
         // Each word has four scales of 3 bits, which go to a byte each.
         let mut scales = [a, S::shr32(a, 16), b, S::shr32(b, 16)];
         for scales in &mut scales {
@@ -75,7 +75,7 @@ super_blocks! {
         for tile in tiles {
             tile.d = d;
         }
-    }, |_part| {
+    }, whole {
         let high = High::<2, 4> { at: 32, multipliers: [4096, 256, 16, 1, 4096, 256, 16, 1], mask: 7 << 12, shift: 4 };
         let entries = entries::<S>(rows, 0, high);
         let qh = words::<S>(transpose16::<S>(rows, 32));

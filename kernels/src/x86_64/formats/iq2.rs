@@ -33,12 +33,12 @@ unsafe fn odd_scales<S: Simd>(bytes: [S::I; 2]) -> [S::I; 4] {
 
 super_blocks! {
     /// `d: f16, qs: [([u8; 4], u32); 8]`, `w = d / 8 * (2 * sc + 1) * ±grid`.
-    IQ2_XXS: U7Minus64, 66, 1, |rows, tiles| {
+    IQ2_XXS: U7Minus64, 66, |rows, tiles| {
         let d = S::mul(load_f16::<S>(rows, 0), S::splat(0.125));
         for tile in tiles {
             tile.d = d;
         }
-    }, |_part| {
+    }, whole {
         let index = |row: *const u8, g, l| usize::from(*row.add(8 * g + l));
         let entries = Entries::eights::<S, 256>(&GRID_XXS, |i| rows.at(i, 2), index);
         for pair in 0..4 {
@@ -54,14 +54,14 @@ super_blocks! {
     }
 
     /// `d: f16, qs: [u16; 32], scales: [u8; 8]`, `w = d / 8 * (2 * sc + 1) * ±grid`.
-    IQ2_XS: U7Minus64Sub, 74, 1, |rows, tiles| {
+    IQ2_XS: U7Minus64Sub, 74, |rows, tiles| {
         let [.., low, high] = transpose16::<S>(rows, 58);
         sub_scales::<S>(odd_scales::<S>([low, high]), 2, tiles);
         let d = S::mul(load_f16::<S>(rows, 0), S::splat(0.125));
         for tile in tiles {
             tile.d = d;
         }
-    }, |_part| {
+    }, whole {
         let index = |row, g, l| u16_at(row, 4 * g + l) & 511;
         let entries = Entries::eights::<S, 512>(&GRID_XS, |i| rows.at(i, 2), index);
         for pair in 0..4 {
@@ -77,14 +77,14 @@ super_blocks! {
     }
 
     /// `d: f16, qs: [u8; 32], signs: [u8; 32], qh: [u8; 8], scales: [u8; 8]`, `w = d / 8 * (2 * sc + 1) * ±grid`.
-    IQ2_S: U7Minus64Sub, 82, 1, |rows, tiles| {
+    IQ2_S: U7Minus64Sub, 82, |rows, tiles| {
         let [.., low, high] = transpose16::<S>(rows, 66);
         sub_scales::<S>(odd_scales::<S>([low, high]), 2, tiles);
         let d = S::mul(load_f16::<S>(rows, 0), S::splat(0.125));
         for tile in tiles {
             tile.d = d;
         }
-    }, |_part| {
+    }, whole {
         let high = High::<1, 4> { at: 66, multipliers: [256, 64, 16, 4, 256, 64, 16, 4], mask: 3 << 8, shift: 0 };
         let indices = Indices::<32>::new::<S, 1, 4>(rows, 2, high);
         let index = |row, g, l| u16_at(row, 4 * g + l);

@@ -9,12 +9,12 @@ use super::codebook::{
 
 super_blocks! {
     /// `d: f16, qs: [u8; 64], rest: [u32; 8]`, `w = d / 4 * (2 * sc + 1) * ±grid`. Codes are `64 ± grid`.
-    IQ3_XXS: U7Minus64, 98, 1, |rows, tiles| {
+    IQ3_XXS: U7Minus64, 98, |rows, tiles| {
         let d = S::mul(load_f16::<S>(rows, 0), S::splat(0.25));
         for tile in tiles {
             tile.d = d;
         }
-    }, |_part| {
+    }, whole {
         let index = |row: *const u8, i| usize::from(*row.add(i));
         let entries = Entries::fours::<S, 256>(&GRID_XXS, |i| rows.at(i, 2), index);
         for half in 0..2 {
@@ -32,12 +32,12 @@ super_blocks! {
 
     /// `d: f16, qs: [u8; 64], qh: [u8; 8], signs: [u8; 32], scales: [u8; 4]`, `w = d * (2 * sc + 1) * ±grid`. Codes are
     /// `16 ± grid`.
-    IQ3_S: U5Minus16, 110, 1, |rows, tiles| {
+    IQ3_S: U5Minus16, 110, |rows, tiles| {
         let (d, scales) = (load_f16::<S>(rows, 0), load_u32::<S>(rows, 106));
         for (g, tile) in tiles.iter_mut().enumerate() {
             tile.d = odd_scale::<S>(d, S::and(S::shr32(scales, 4 * g as i32), S::splat32(15)));
         }
-    }, |_part| {
+    }, whole {
         let high = High::<1, 8> { at: 66, multipliers: [256, 128, 64, 32, 16, 8, 4, 2], mask: 1 << 8, shift: 0 };
         let indices = Indices::<64>::new::<S, 1, 8>(rows, 2, high);
         let entries = Entries::fours::<S, 512>(&GRID_S, |i| indices.row(i), |row, i| u16_at(row, i));

@@ -65,7 +65,7 @@ impl<S: Simd> TileFormat<S> for IQ4_XS {
     type Codes = I8;
     const BYTES: usize = 136;
     const GROUPS: usize = 8;
-    const PARTS: usize = 8;
+    const WIDTH: usize = 1;
     #[inline(always)]
     unsafe fn scales(rows: Rows<'_>, tiles: *mut Tile<S>) {
         // SAFETY: the caller's 8 tiles; a super-block is 136 bytes, 16 of them per group from the eighth on (here and below).

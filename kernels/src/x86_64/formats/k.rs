@@ -5,7 +5,7 @@
 use super::super::simd::Simd;
 use super::super::tile::{
     Rows, Tile, TileFormat, U2SubMin, U3Minus4Sub, U4Min, U4Minus8, U5Min, U6Minus32Sub, high_nibbles,
-    load_f16, load_u32, low_nibbles, split_f16, sub_scale, transpose16, transpose32,
+    load_f16, load_u32, low_nibbles, split_f16, sub_scale, transpose16,
 };
 
 /// Each of the four bytes of each dword as floats, times `d`.
@@ -89,20 +89,6 @@ pub(super) unsafe fn sub_scales<S: Simd>(words: [S::I; 4], shift: i32, tiles: &m
     }
 }
 
-/// `VALUE` (a power of two up to 16) in every byte where `bits` has bit `4 + k`, else 0.
-#[inline(always)]
-unsafe fn high_bit<S: Simd, const VALUE: i8>(bits: S::I, k: usize) -> S::I {
-    // SAFETY: as above.
-    unsafe { S::min_u8(S::and(bits, S::splat8((16u8 << k) as i8)), S::splat8(VALUE)) }
-}
-
-/// The low (0) or high (1) half of each byte of `bits` as its high half, for [`high_bit`]. Other bits are garbage.
-#[inline(always)]
-unsafe fn bit_half<S: Simd>(bits: S::I, half: usize) -> S::I {
-    // SAFETY: as above.
-    unsafe { if half == 0 { S::shl16(bits, 4) } else { bits } }
-}
-
 /// The four 2-bit codes of each byte.
 #[inline(always)]
 unsafe fn two_bits<S: Simd>(bytes: S::I) -> [S::I; 4] {
@@ -112,9 +98,25 @@ unsafe fn two_bits<S: Simd>(bytes: S::I) -> [S::I; 4] {
     }
 }
 
+/// The codes of half a part, `[group][j]`, of those of each of four vectors of bytes. A macro, because a closure might not be inlined, and would be
+/// compiled without the tier's features.
+macro_rules! each {
+    ($bytes:expr, |$j:pat_param, $qs:ident| $codes:expr) => {{
+        let bytes = $bytes;
+        let mut groups = [bytes; 4];
+        for (j, $qs) in bytes.into_iter().enumerate() {
+            let $j = j;
+            for (group, code) in groups.iter_mut().zip($codes) {
+                group[j] = code;
+            }
+        }
+        groups
+    }};
+}
+
 super_blocks! {
     /// `scales: [u8; 16], qs: [u8; 64], d: f16, dmin: f16`, `w = d * sc * q - dmin * min`.
-    Q2_K: U2SubMin, 84, 2, |rows, tiles| {
+    Q2_K: U2SubMin, 84, |rows, tiles| {
         let scales = transpose16::<S>(rows, 0);
         let (d, dmin) = split_f16::<S>(load_u32::<S>(rows, 80));
         let dmin = negate::<S>(dmin);
@@ -129,16 +131,12 @@ super_blocks! {
         for tile in tiles {
             tile.d = d;
         }
-    }, |half| {
-        for (j, qs) in transpose32::<S>(rows, 16 + 32 * half).into_iter().enumerate() {
-            for (k, codes) in two_bits::<S>(qs).into_iter().enumerate() {
-                tiles[k].codes[j] = codes;
-            }
-        }
-    }
+    }, halves(4, |part, half| {
+        each!(transpose16::<S>(rows, 16 + 32 * part + 16 * half), |_, qs| two_bits::<S>(qs))
+    })
 
     /// `hmask: [u8; 32], qs: [u8; 64], scales: [u8; 12], d: f16`, `w = d * (sc - 32) * (q - 4)`.
-    Q3_K: U3Minus4Sub, 110, 2, |rows, tiles| {
+    Q3_K: U3Minus4Sub, 110, |rows, tiles| {
         // The last 16 bytes: two of qs, the scales, d. The scales as dwords are two bytes further.
         let tail = transpose16::<S>(rows, 94);
         let mut words = [tail[0]; 3];
@@ -156,78 +154,74 @@ super_blocks! {
         for tile in tiles {
             tile.d = d;
         }
-    }, |half| {
-        let masks = transpose32::<S>(rows, 0);
-        for (j, qs) in transpose32::<S>(rows, 32 + 32 * half).into_iter().enumerate() {
-            let mask = bit_half::<S>(masks[j], half);
-            for (k, codes) in two_bits::<S>(qs).into_iter().enumerate() {
-                tiles[k].codes[j] = S::or(codes, high_bit::<S, 4>(mask, k));
+    }, halves(4, |part, half| {
+        let masks = transpose16::<S>(rows, 16 * half);
+        each!(transpose16::<S>(rows, 32 + 32 * part + 16 * half), |j, qs| {
+            // The part's four bits are the lowest.
+            let bits = S::shr16(masks[j], 4 * part as i32);
+            let bits = [S::shl16(bits, 2), S::shl16(bits, 1), bits, S::shr16(bits, 1)];
+            let mut codes = two_bits::<S>(qs);
+            for (code, bit) in codes.iter_mut().zip(bits) {
+                *code = S::or(*code, S::and(bit, S::splat8(4)));
             }
-        }
-    }
+            codes
+        })
+    })
 
     /// `d: f16, dmin: f16, scales: [u8; 12], qs: [u8; 128]`, `w = d * sc * q - dmin * min`.
-    Q4_K: U4Min, 144, 4, |rows, tiles| {
+    Q4_K: U4Min, 144, |rows, tiles| {
         scales_and_mins::<S>(rows, tiles);
-    }, |pair| {
-        for (j, qs) in transpose32::<S>(rows, 16 + 32 * pair).into_iter().enumerate() {
-            tiles[0].codes[j] = low_nibbles::<S>(qs);
-            tiles[1].codes[j] = high_nibbles::<S>(qs);
-        }
-    }
+    }, halves(2, |part, half| {
+        each!(transpose16::<S>(rows, 16 + 32 * part + 16 * half), |_, qs| {
+            [low_nibbles::<S>(qs), high_nibbles::<S>(qs)]
+        })
+    })
 
     /// `d: f16, dmin: f16, scales: [u8; 12], qh: [u8; 32], qs: [u8; 128]`, `w = d * sc * q - dmin * min`.
-    Q5_K: U5Min, 176, 4, |rows, tiles| {
+    Q5_K: U5Min, 176, |rows, tiles| {
         scales_and_mins::<S>(rows, tiles);
-    }, |pair| {
-        let bits = transpose32::<S>(rows, 16);
-        for (j, qs) in transpose32::<S>(rows, 48 + 32 * pair).into_iter().enumerate() {
-            // The pair's two bits are the lowest.
-            let bits = S::shr16(bits[j], 2 * pair as i32);
-            let [first, second] = [4, 3].map(|left| S::and(S::shl16(bits, left), S::splat8(16)));
-            tiles[0].codes[j] = S::or(low_nibbles::<S>(qs), first);
-            tiles[1].codes[j] = S::or(high_nibbles::<S>(qs), second);
-        }
-    }
+    }, halves(2, |part, half| {
+        let bits = transpose16::<S>(rows, 16 + 16 * half);
+        each!(transpose16::<S>(rows, 48 + 32 * part + 16 * half), |j, qs| {
+            // The part's two bits are the lowest.
+            let bits = S::shr16(bits[j], 2 * part as i32);
+            let first = S::and(S::shl16(bits, 4), S::splat8(16));
+            let second = S::and(S::shl16(bits, 3), S::splat8(16));
+            [S::or(low_nibbles::<S>(qs), first), S::or(high_nibbles::<S>(qs), second)]
+        })
+    })
 
     /// `ql: [u8; 128], qh: [u8; 64], scales: [i8; 16], d: f16`, `w = d * sc * (q - 32)`.
-    Q6_K: U6Minus32Sub, 210, 2, |rows, tiles| {
+    Q6_K: U6Minus32Sub, 210, |rows, tiles| {
         sub_scales::<S>(transpose16::<S>(rows, 192), 3, tiles);
         let d = load_f16::<S>(rows, 208);
         for tile in tiles {
             tile.d = d;
         }
-    }, |half| {
-        for quarter in 0..2 {
-            let first = transpose16::<S>(rows, 64 * half + 16 * quarter);
-            let second = transpose16::<S>(rows, 64 * half + 32 + 16 * quarter);
-            let high = transpose16::<S>(rows, 128 + 32 * half + 16 * quarter);
-            for i in 0..4 {
-                let (a, b, h) = (first[i], second[i], high[i]);
-                let codes = [
-                    S::or(low_nibbles::<S>(a), S::and(S::shl16(h, 4), S::splat8(48))),
-                    S::or(low_nibbles::<S>(b), S::and(S::shl16(h, 2), S::splat8(48))),
-                    S::or(high_nibbles::<S>(a), field::<S>(h, 0, 48)),
-                    S::or(high_nibbles::<S>(b), field::<S>(h, 2, 48)),
-                ];
-                for (k, codes) in codes.into_iter().enumerate() {
-                    tiles[k].codes[4 * quarter + i] = codes;
-                }
-            }
-        }
-    }
+    }, halves(4, |part, half| {
+        let first = transpose16::<S>(rows, 64 * part + 16 * half);
+        let second = transpose16::<S>(rows, 64 * part + 32 + 16 * half);
+        let high = transpose16::<S>(rows, 128 + 32 * part + 16 * half);
+        each!(high, |i, h| {
+            let (a, b) = (first[i], second[i]);
+            [
+                S::or(low_nibbles::<S>(a), S::and(S::shl16(h, 4), S::splat8(48))),
+                S::or(low_nibbles::<S>(b), S::and(S::shl16(h, 2), S::splat8(48))),
+                S::or(high_nibbles::<S>(a), field::<S>(h, 0, 48)),
+                S::or(high_nibbles::<S>(b), field::<S>(h, 2, 48)),
+            ]
+        })
+    })
 
     /// `qs: [u8; 64], d: f16`, `w = d * (q - 1)`. Codes are `q + 7`, to share the arithmetic of Q4_0.
-    TQ2_0: U4Minus8, 66, 2, |rows, tiles| {
+    TQ2_0: U4Minus8, 66, |rows, tiles| {
         let d = load_f16::<S>(rows, 64);
         for tile in tiles {
             tile.d = d;
         }
-    }, |half| {
-        for (j, qs) in transpose32::<S>(rows, 32 * half).into_iter().enumerate() {
-            for (k, codes) in two_bits::<S>(qs).into_iter().enumerate() {
-                tiles[k].codes[j] = S::add8(codes, S::splat8(7));
-            }
-        }
-    }
+    }, halves(4, |part, half| {
+        each!(transpose16::<S>(rows, 32 * part + 16 * half), |_, qs| {
+            two_bits::<S>(qs).map(|codes| S::add8(codes, S::splat8(7)))
+        })
+    })
 }

@@ -2,18 +2,19 @@
 
 use super::super::simd::Simd;
 use super::super::tile::{
-    I8, Rows, Tile, TileFormat, U4Min, U4Minus8, U5Min, U5Minus16, head_f16, head_u32, head_u64, nibbles,
+    I8, Rows, Tile, TileFormat, U4Min, U4Minus8, U5Min, U5Minus16, head_f16, head_f16s, head_u64, nibbles,
     signed, split_f16, transpose16, transpose32,
 };
 
-/// 16 bytes of nibbles with the fifth bits of 32 weights (bit i of the dword is weight i).
+/// 16 bytes of nibbles with the fifth bits of 32 weights: of each half of them a dword, and which of its nibbles is the first of four.
 #[inline(always)]
-unsafe fn five_bits<S: Simd>(qs: [S::I; 4], qh: S::I) -> [S::I; 8] {
+unsafe fn five_bits<S: Simd>(qs: [S::I; 4], qh: [(S::I, usize); 2]) -> [S::I; 8] {
     // SAFETY: the caller has the tier's features.
     unsafe {
         let mut codes = nibbles::<S>(qs);
         for (j, code) in codes.iter_mut().enumerate() {
-            *code = S::or(*code, S::fifth_bits(qh, j));
+            let (bits, first) = qh[j / 4];
+            *code = S::or(*code, S::fifth_bits(bits, first + j % 4));
         }
         codes
     }
@@ -57,23 +58,23 @@ legacy! {
     }
     /// `d: f16, m: f16, qs: [u8; 16]`, `w = d * q + m`.
     Q4_1: U4Min, 20, 4, |rows, tile| {
-        (tile.d, tile.m[0]) = split_f16::<S>(head_u32::<S>(rows));
+        (tile.d, tile.m[0]) = head_f16s::<S>(rows);
     }, {
         tile.codes = nibbles::<S>(transpose16::<S>(rows, 4));
     }
     /// `d: f16, qh: u32, qs: [u8; 16]`, `w = d * (q - 16)`.
     Q5_0: U5Minus16, 22, 8, |rows, tile| {
-        tile.d = S::f16_to_f32(head_u64::<S>(rows).0);
+        tile.d = split_f16::<S>(head_u64::<S>(rows).0).0;
     }, {
         let (low, high) = head_u64::<S>(rows);
-        let qh = S::or(S::shr32(low, 16), S::shl32(high, 16));
-        tile.codes = five_bits::<S>(transpose16::<S>(rows, 6), qh);
+        tile.codes = five_bits::<S>(transpose16::<S>(rows, 6), [(low, 4), (high, 0)]);
     }
     /// `d: f16, m: f16, qh: u32, qs: [u8; 16]`, `w = d * q + m`.
     Q5_1: U5Min, 24, 8, |rows, tile| {
         (tile.d, tile.m[0]) = split_f16::<S>(head_u64::<S>(rows).0);
     }, {
-        tile.codes = five_bits::<S>(transpose16::<S>(rows, 8), head_u64::<S>(rows).1);
+        let qh = head_u64::<S>(rows).1;
+        tile.codes = five_bits::<S>(transpose16::<S>(rows, 8), [(qh, 0), (qh, 4)]);
     }
     /// `d: f16, qs: [i8; 32]`, `w = d * q`; q may be -128.
     Q8_0: I8, 34, 2, |rows, tile| {

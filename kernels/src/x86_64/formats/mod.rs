@@ -2,18 +2,17 @@
 
 #![allow(non_camel_case_types, reason = "the names are the field's own")]
 
-/// Formats of 256 weights per block, 8 tiles: what their codes are, bytes per block, parts, and how scales and codes of
-/// a part unpack.
+/// Formats of 256 weights per block, 8 tiles: what their codes are, bytes per block, how scales unpack, and how codes do: of the whole block, or
+/// of halves of so many groups ([`TileFormat::half`]).
 macro_rules! super_blocks {
-    ($($(#[$doc:meta])* $name:ident: $codes:ty, $bytes:literal, $parts:literal, |$rows:ident, $tiles:ident| $scales:block,
-        |$part:ident| $unpack:block)*) => {$(
+    ($($(#[$doc:meta])* $name:ident: $codes:ty, $bytes:literal, |$rows:ident, $tiles:ident| $scales:block,
+        $kind:ident $unpack:tt)*) => {$(
         $(#[$doc])*
         pub(crate) struct $name;
         impl<S: Simd> TileFormat<S> for $name {
             type Codes = $codes;
             const BYTES: usize = $bytes;
             const GROUPS: usize = 8;
-            const PARTS: usize = $parts;
             #[inline(always)]
             unsafe fn scales($rows: Rows<'_>, tiles: *mut Tile<S>) {
                 // SAFETY: the caller's 8 tiles, and `BYTES` bytes of each row (here and below).
@@ -22,16 +21,30 @@ macro_rules! super_blocks {
                     $scales
                 }
             }
-            #[inline(always)]
-            unsafe fn codes($rows: Rows<'_>, $part: usize, tiles: *mut Tile<S>) {
-                // SAFETY: the caller's tiles of a part.
-                unsafe {
-                    let $tiles = &mut *tiles.cast::<[Tile<S>; 8 / $parts]>();
-                    $unpack
-                }
-            }
+            super_blocks!(@$kind $rows $tiles $unpack);
         }
     )*};
+    // All groups at once.
+    (@whole $rows:ident $tiles:ident $unpack:tt) => {
+        #[inline(always)]
+        unsafe fn codes($rows: Rows<'_>, _: usize, tiles: *mut Tile<S>) {
+            // SAFETY: the caller's 8 tiles.
+            unsafe {
+                let $tiles = &mut *tiles.cast::<[Tile<S>; 8]>();
+                $unpack
+            }
+        }
+    };
+    // So many groups at once, by halves.
+    (@halves $rows:ident $tiles:ident ($width:literal, |$part:ident, $half:ident| $unpack:block)) => {
+        const WIDTH: usize = $width;
+        const HALVES: bool = true;
+        #[inline(always)]
+        unsafe fn half($rows: Rows<'_>, $part: usize, $half: usize) -> [[S::I; 4]; 4] {
+            // SAFETY: as above.
+            unsafe { $unpack }
+        }
+    };
 }
 
 mod codebook;

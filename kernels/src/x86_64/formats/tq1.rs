@@ -24,12 +24,12 @@ unsafe fn digits<S: Simd, const N: usize>(bytes: S::I) -> [S::I; N] {
 
 super_blocks! {
     /// `qs: [u8; 48], qh: [u8; 4], d: f16`, `w = d * (digit - 1)`. Codes share the arithmetic of Q4_0, as TQ2_0 does.
-    TQ1_0: U4Minus8, 54, 1, |rows, tiles| {
+    TQ1_0: U4Minus8, 54, |rows, tiles| {
         let d = load_f16::<S>(rows, 52);
         for tile in tiles {
             tile.d = d;
         }
-    }, |_part| {
+    }, whole {
         for (j, qs) in transpose32::<S>(rows, 0).into_iter().enumerate() {
             for (n, codes) in digits::<S, 5>(qs).into_iter().enumerate() {
                 tiles[n].codes[j] = codes;
