@@ -64,11 +64,6 @@ impl<const N: usize> Columns<N> {
             k: self.k,
         }
     }
-    /// The first of them.
-    #[inline(always)]
-    pub(crate) fn first(self) -> Columns<1> {
-        Columns { q: self.q, d: self.d, sums: self.sums, k: self.k }
-    }
     /// The scale of group `g` of column `c`.
     #[inline(always)]
     pub(crate) fn d(&self, c: usize, g: usize) -> *const f32 {
@@ -76,7 +71,7 @@ impl<const N: usize> Columns<N> {
     }
     /// The two half sums of group `g` of column `c`.
     #[inline(always)]
-    fn sums(&self, c: usize, g: usize) -> *const i16 {
+    pub(crate) fn sums(&self, c: usize, g: usize) -> *const i16 {
         self.sums.wrapping_add(2 * (c * (self.k / GROUP) + g))
     }
 }
@@ -130,9 +125,35 @@ macro_rules! steps {
 
 /// Activations `4j .. 4j + 4` of group `g` of column `c`, for every row.
 #[inline(always)]
-unsafe fn activations<S: Simd, const N: usize>(x: &Columns<N>, c: usize, g: usize, j: usize) -> S::I {
+pub(crate) unsafe fn activations<S: Simd, const N: usize>(
+    x: &Columns<N>,
+    c: usize,
+    g: usize,
+    j: usize,
+) -> S::I {
     // SAFETY: the caller's column and group have these 4 bytes.
     unsafe { S::splat32(x.q.wrapping_add(c * x.k + 32 * g + 4 * j).cast::<i32>().read_unaligned()) }
+}
+
+/// What the offset of the codes adds to the sums of group `g` of column `c`: without sub-scales to all of them, else to those of half `h`.
+///
+/// # Safety
+/// As [`accumulate`].
+#[inline(always)]
+pub(crate) unsafe fn dpbusd_first<S: Simd, C: Codes, const N: usize>(
+    x: &Columns<N>,
+    c: usize,
+    g: usize,
+    h: usize,
+) -> S::I {
+    // SAFETY: the caller's group and column.
+    unsafe {
+        if C::SUB_SCALES {
+            return S::splat32(-offset::<C>() * i32::from(*x.sums(c, g).add(h)));
+        }
+        let both = S::splat32(x.sums(c, g).cast::<i32>().read_unaligned());
+        S::madd(S::splat16(-offset::<C>() as i16), both)
+    }
 }
 
 /// The exact integer sums of group `g`, as floats, by `vpdpbusd`.
@@ -147,21 +168,15 @@ pub(crate) unsafe fn dpbusd_products<S: Dpbusd, C: Codes, const R: usize, const 
     x: &Columns<N>,
     g: usize,
 ) -> Acc<S, R, N> {
-    let offset = offset::<C>();
     // SAFETY: the caller's group and columns.
     unsafe {
         let mut products = [[S::splat(0.0); N]; R];
         let halves = if C::SUB_SCALES { 2 } else { 1 };
         for h in 0..halves {
             let mut sums = [[S::splat32(0); N]; R];
-            if offset > 0 {
+            if offset::<C>() > 0 {
                 for c in 0..N {
-                    let first = if C::SUB_SCALES {
-                        S::splat32(-offset * i32::from(*x.sums(c, g).add(h)))
-                    } else {
-                        let both = S::splat32(x.sums(c, g).cast::<i32>().read_unaligned());
-                        S::madd(S::splat16(-offset as i16), both)
-                    };
+                    let first = dpbusd_first::<S, C, N>(x, c, g, h);
                     for r in 0..R {
                         sums[r][c] = first;
                     }
@@ -202,6 +217,46 @@ pub(crate) unsafe fn dpbusd_products<S: Dpbusd, C: Codes, const R: usize, const 
     }
 }
 
+/// What the offset of the codes adds to the sums of group `g` of column `c`, `- OFFSET * (sum_0 + sum_1)`: to i32, or to i16 that hold all 8
+/// products. It fits in those: of the 16 activations in an i16 of one parity, 8 also lie in the half whose sum it subtracts, so that it is at
+/// most 127 * (8 * 15 + 8 * 8 + 8 * 8) = 31496.
+///
+/// # Safety
+/// As [`accumulate`].
+#[inline(always)]
+pub(crate) unsafe fn maddubs_first<C: Codes, const N: usize>(
+    tile: &Tile<Avx2>,
+    x: &Columns<N>,
+    c: usize,
+    g: usize,
+) -> __m256i {
+    // SAFETY: the caller's group and column.
+    unsafe {
+        let sums = _mm256_set1_epi32(x.sums(c, g).cast::<i32>().read_unaligned());
+        if C::STEPS == 8 {
+            return _mm256_sub_epi16(_mm256_setzero_si256(), Avx2::shl16(sums, C::OFFSET_LOG2));
+        }
+        let o = if C::SUB_SCALES { tile.o } else { _mm256_set1_epi16(1 << C::OFFSET_LOG2) };
+        _mm256_sub_epi32(_mm256_setzero_si256(), _mm256_madd_epi16(o, sums))
+    }
+}
+
+/// Codes times activations, neighbours summed as i16.
+///
+/// # Safety
+/// AVX2.
+#[inline(always)]
+pub(crate) unsafe fn maddubs<C: Codes>(codes: __m256i, x: __m256i) -> __m256i {
+    // SAFETY: the caller's.
+    unsafe {
+        if C::SIGNED {
+            _mm256_maddubs_epi16(_mm256_abs_epi8(codes), _mm256_sign_epi8(x, codes))
+        } else {
+            _mm256_maddubs_epi16(codes, x)
+        }
+    }
+}
+
 /// The exact integer sums of group `g`, as floats, by `vpmaddubsw` and `vpmaddwd`.
 ///
 /// # Safety
@@ -216,22 +271,12 @@ pub(crate) unsafe fn maddubs_products<C: Codes, const R: usize, const N: usize>(
     unsafe {
         let zero = [[_mm256_setzero_si256(); N]; R];
         let mut total = zero;
-        // The offset of the codes, `- OFFSET * (sum_0 + sum_1)`, starts the sums. With all 8 products in one i16 it fits
-        // in there: of the 16 activations in an i16 of one parity, 8 also lie in the half whose sum it subtracts, so
-        // that it is at most 127 * (8 * 15 + 8 * 8 + 8 * 8) = 31496.
         let mut first = zero;
         if C::OFFSET_LOG2 > 0 {
+            let to = if C::STEPS == 8 { &mut first } else { &mut total };
             for c in 0..N {
-                let sums = _mm256_set1_epi32(x.sums(c, g).cast::<i32>().read_unaligned());
                 for r in 0..R {
-                    if C::STEPS == 8 {
-                        first[r][c] =
-                            _mm256_sub_epi16(_mm256_setzero_si256(), Avx2::shl16(sums, C::OFFSET_LOG2));
-                    } else {
-                        let o =
-                            if C::SUB_SCALES { tiles[r].o } else { _mm256_set1_epi16(1 << C::OFFSET_LOG2) };
-                        total[r][c] = _mm256_sub_epi32(_mm256_setzero_si256(), _mm256_madd_epi16(o, sums));
-                    }
+                    to[r][c] = maddubs_first::<C, N>(tiles[r], x, c, g);
                 }
             }
         }
@@ -241,12 +286,7 @@ pub(crate) unsafe fn maddubs_products<C: Codes, const R: usize, const N: usize>(
                 for c in 0..N {
                     let xj = activations::<Avx2, N>(x, c, g, j);
                     for r in 0..R {
-                        let w = tiles[r].codes[j];
-                        let product = if C::SIGNED {
-                            _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(xj, w))
-                        } else {
-                            _mm256_maddubs_epi16(w, xj)
-                        };
+                        let product = maddubs::<C>(tiles[r].codes[j], xj);
                         products[r][c] = _mm256_add_epi16(products[r][c], product);
                         if R * N > 4 {
                             Avx2::pin(&mut products[r][c]);
@@ -272,160 +312,8 @@ pub(crate) unsafe fn maddubs_products<C: Codes, const R: usize, const N: usize>(
     }
 }
 
-/// The exact integer sums of one group and one column by half tiles, so that a GEMV can use codes as soon as they are unpacked: from
-/// [`start`](Halves::start) over both [`half`](Halves::half)s to [`finish`](Halves::finish), what [`Simd::products`] returns.
-pub(crate) trait Halves<S: Simd> {
-    /// The sum before any product.
-    ///
-    /// # Safety
-    /// As [`accumulate`] (here and below).
-    unsafe fn start<C: Codes>(tile: &Tile<S>, x: &Columns<1>, g: usize) -> S::I;
-    /// Adds the products of half `h`; of `tile`, only scales are read.
-    unsafe fn half<C: Codes>(
-        sum: S::I,
-        codes: &[S::I; 4],
-        tile: &Tile<S>,
-        x: &Columns<1>,
-        g: usize,
-        h: usize,
-    ) -> S::I;
-    /// As a float.
-    unsafe fn finish<C: Codes>(sum: S::I) -> S::F;
-}
-
-/// By `vpmaddubsw`: the steps of [`maddubs_products`].
-pub(crate) struct Maddubs;
-impl Halves<Avx2> for Maddubs {
-    #[inline(always)]
-    unsafe fn start<C: Codes>(tile: &Tile<Avx2>, x: &Columns<1>, g: usize) -> __m256i {
-        // SAFETY: the caller's.
-        unsafe {
-            let zero = _mm256_setzero_si256();
-            if C::OFFSET_LOG2 == 0 {
-                return zero;
-            }
-            let sums = _mm256_set1_epi32(x.sums(0, g).cast::<i32>().read_unaligned());
-            let offset = if C::STEPS == 8 {
-                Avx2::shl16(sums, C::OFFSET_LOG2)
-            } else {
-                let o = if C::SUB_SCALES { tile.o } else { _mm256_set1_epi16(1 << C::OFFSET_LOG2) };
-                _mm256_madd_epi16(o, sums)
-            };
-            if C::STEPS == 8 { _mm256_sub_epi16(zero, offset) } else { _mm256_sub_epi32(zero, offset) }
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn half<C: Codes>(
-        mut sum: __m256i,
-        codes: &[__m256i; 4],
-        tile: &Tile<Avx2>,
-        x: &Columns<1>,
-        g: usize,
-        h: usize,
-    ) -> __m256i {
-        // SAFETY: the caller's.
-        unsafe {
-            let s = if C::SUB_SCALES { tile.s[h] } else { _mm256_set1_epi16(1) };
-            let mut product = [_mm256_setzero_si256(); 4];
-            for (j, product) in product.iter_mut().enumerate() {
-                let xj = activations::<Avx2, 1>(x, 0, g, 4 * h + j);
-                *product = if C::SIGNED {
-                    _mm256_maddubs_epi16(_mm256_abs_epi8(codes[j]), _mm256_sign_epi8(xj, codes[j]))
-                } else {
-                    _mm256_maddubs_epi16(codes[j], xj)
-                };
-            }
-            let [a, b, c, d] = product;
-            match C::STEPS {
-                1 => {
-                    for product in [a, b, c, d] {
-                        sum = _mm256_add_epi32(sum, _mm256_madd_epi16(product, s));
-                    }
-                    sum
-                }
-                2 => {
-                    let (a, b) = (_mm256_add_epi16(a, b), _mm256_add_epi16(c, d));
-                    let both = _mm256_add_epi32(_mm256_madd_epi16(a, s), _mm256_madd_epi16(b, s));
-                    _mm256_add_epi32(sum, both)
-                }
-                _ => {
-                    let all = _mm256_add_epi16(_mm256_add_epi16(a, b), _mm256_add_epi16(c, d));
-                    if C::STEPS == 8 {
-                        _mm256_add_epi16(sum, all)
-                    } else {
-                        _mm256_add_epi32(sum, _mm256_madd_epi16(all, s))
-                    }
-                }
-            }
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn finish<C: Codes>(sum: __m256i) -> __m256 {
-        // SAFETY: the caller's.
-        unsafe {
-            let sum = if C::STEPS == 8 { _mm256_madd_epi16(sum, _mm256_set1_epi16(1)) } else { sum };
-            _mm256_cvtepi32_ps(sum)
-        }
-    }
-}
-
-/// By `vpdpbusd`: the steps of [`dpbusd_products`].
-pub(crate) struct ByDpbusd;
-impl<S: Dpbusd> Halves<S> for ByDpbusd {
-    #[inline(always)]
-    unsafe fn start<C: Codes>(_: &Tile<S>, x: &Columns<1>, g: usize) -> S::I {
-        // SAFETY: the caller's.
-        unsafe {
-            if C::SUB_SCALES || offset::<C>() == 0 {
-                return S::splat32(0);
-            }
-            let both = S::splat32(x.sums(0, g).cast::<i32>().read_unaligned());
-            S::madd(S::splat16(-offset::<C>() as i16), both)
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn half<C: Codes>(
-        sum: S::I,
-        codes: &[S::I; 4],
-        tile: &Tile<S>,
-        x: &Columns<1>,
-        g: usize,
-        h: usize,
-    ) -> S::I {
-        // SAFETY: the caller's.
-        unsafe {
-            // The halves are two chains: a single one would be the longest wait.
-            let mut own = if C::SUB_SCALES && offset::<C>() > 0 {
-                S::splat32(-offset::<C>() * i32::from(*x.sums(0, g).add(h)))
-            } else if h == 0 {
-                sum
-            } else {
-                S::splat32(0)
-            };
-            for (j, code) in codes.iter().enumerate() {
-                own = S::dpbusd(own, *code, activations::<S, 1>(x, 0, g, 4 * h + j));
-            }
-            match (C::SUB_SCALES, h) {
-                (false, 0) => own,
-                (false, _) => S::add32(sum, own),
-                (true, 0) => S::as_i32(S::mul(S::as_f32(tile.s[0]), S::to_f32(own))),
-                (true, _) => S::as_i32(S::fma(S::as_f32(tile.s[1]), S::to_f32(own), S::as_f32(sum))),
-            }
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn finish<C: Codes>(sum: S::I) -> S::F {
-        // SAFETY: the caller's.
-        unsafe { if C::SUB_SCALES { S::as_f32(sum) } else { S::to_f32(sum) } }
-    }
-}
-
 /// What `vpdpbusd`'s codes are more than the weights.
-const fn offset<C: Codes>() -> i32 {
+pub(crate) const fn offset<C: Codes>() -> i32 {
     if C::SIGNED {
         128
     } else if C::OFFSET_LOG2 > 0 {

@@ -5,11 +5,10 @@
 //! unpacked into caller-provided scratch that stays in cache, and every `COLUMNS` columns run over it, while the next rows
 //! are fetched. Both do the arithmetic of [`super::dot`], so they return the same bits.
 
-use super::dot::{
-    Acc, Activations, Columns, Halves, ScaledSums, accumulate, accumulate_mins, mins_per_group, store,
-};
+use super::dot::{Acc, Activations, Columns, ScaledSums, accumulate, accumulate_mins, mins_per_group, store};
+use super::halves::Halves;
 use super::simd::Simd;
-use super::tile::{Head, MAX_ROWS, Rows, Tile, TileFormat};
+use super::tile::{HalfFormat, Head, MAX_ROWS, Rows, Tile, TileFormat};
 use crate::format::GROUP;
 use crate::list::tile;
 use crate::matrix::{MatMut, Matrix, QuantizedRows};
@@ -245,11 +244,15 @@ pub(crate) unsafe fn gemv<S: Simd, T: TileFormat<S>, const N: usize>(
                     T::scales(rows_b, tiles);
                     // As two parts are written out, they share what their codes share, such as the high bits of Q3_K.
                     if const { T::GROUPS / T::WIDTH == 2 } {
-                        add_part::<S, T, N>(&mut acc, rows_b, 0, tiles, columns, &mut ahead);
-                        add_part::<S, T, N>(&mut acc, rows_b, 1, tiles, columns, &mut ahead);
+                        ahead.fetch(T::WIDTH);
+                        T::add_part(&mut acc, rows_b, 0, tiles, columns);
+                        ahead.fetch(T::WIDTH);
+                        T::add_part(&mut acc, rows_b, 1, tiles.add(T::WIDTH), columns.from(T::WIDTH));
                     } else {
                         for part in 0..T::GROUPS / T::WIDTH {
-                            add_part::<S, T, N>(&mut acc, rows_b, part, tiles, columns, &mut ahead);
+                            let first = part * T::WIDTH;
+                            ahead.fetch(T::WIDTH);
+                            T::add_part(&mut acc, rows_b, part, tiles.add(first), columns.from(first));
                         }
                     }
                 }
@@ -269,50 +272,59 @@ pub(crate) unsafe fn gemv<S: Simd, T: TileFormat<S>, const N: usize>(
     }
 }
 
-/// The products of part `part` of the blocks that begin at `rows` with `N` columns, added to `acc`, while what is ahead is fetched. Of `tiles`, which
-/// are those of the block, only scales are read.
+/// [`TileFormat::add_part`] by tiles.
 ///
 /// # Safety
-/// As [`gemv`]; the part and its groups in `columns` exist.
+/// As it (here and below).
 #[inline(always)]
-unsafe fn add_part<S: Simd, T: TileFormat<S>, const N: usize>(
+pub(crate) unsafe fn add_tiles<S: Simd, T: TileFormat<S>, const N: usize>(
     acc: &mut Acc<S, 1, N>,
     rows: Rows<'_>,
     part: usize,
     tiles: *const Tile<S>,
-    columns: Columns<N>,
-    ahead: &mut Ahead,
+    x: Columns<N>,
 ) {
-    ahead.fetch(T::WIDTH);
-    let (tiles, columns) = (tiles.wrapping_add(part * T::WIDTH), columns.from(part * T::WIDTH));
-    // SAFETY: the caller's; `half` and `codes` write all codes that are read.
+    // Tiles of their own, so that codes need not be in memory at all.
+    let mut own = [const { MaybeUninit::<Tile<S>>::uninit() }; 8];
+    let own: *mut Tile<S> = own.as_mut_ptr().cast();
+    // SAFETY: the caller's; `codes` and `take_scales` write all that is read.
     unsafe {
-        // Codes of whole groups would take all registers. With more columns, they are worth writing to memory.
-        if T::HALVES && N == 1 && 8 * T::WIDTH >= S::REGISTERS {
-            let x = &columns.first();
-            let mut sums = [S::splat32(0); 4];
+        T::codes(rows, part, own);
+        for i in 0..T::WIDTH {
+            (*own.add(i)).take_scales::<T::Codes>(&*tiles.add(i));
+            accumulate::<S, T::Codes, 1, N>(acc, [own.add(i)], &x.from(i), 1);
+        }
+    }
+}
+
+/// [`TileFormat::add_part`] by halves of tiles where whole ones would take all registers, and one column: with more, codes are worth
+/// writing to memory.
+#[inline(always)]
+pub(crate) unsafe fn add_halves<S: Simd, T: HalfFormat<S>, const N: usize>(
+    acc: &mut Acc<S, 1, N>,
+    rows: Rows<'_>,
+    part: usize,
+    tiles: *const Tile<S>,
+    x: Columns<N>,
+) {
+    // SAFETY: the caller's.
+    unsafe {
+        if N > 1 || 8 * T::WIDTH < S::REGISTERS {
+            return add_tiles::<S, T, N>(acc, rows, part, tiles, x);
+        }
+        let mut sums = [S::splat32(0); 4];
+        for (i, sum) in sums.iter_mut().enumerate().take(T::WIDTH) {
+            *sum = S::Halves::start::<T::Codes, N>(&*tiles.add(i), &x, i);
+        }
+        for half in 0..2 {
+            let codes = T::half(rows, part, half);
             for (i, sum) in sums.iter_mut().enumerate().take(T::WIDTH) {
-                *sum = S::Halves::start::<T::Codes>(&*tiles.add(i), x, i);
+                *sum = S::Halves::half::<T::Codes, N>(*sum, &codes[i], &*tiles.add(i), &x, i, half);
             }
-            for half in 0..2 {
-                let codes = T::half(rows, part, half);
-                for (i, sum) in sums.iter_mut().enumerate().take(T::WIDTH) {
-                    *sum = S::Halves::half::<T::Codes>(*sum, &codes[i], &*tiles.add(i), x, i, half);
-                }
-            }
-            for (i, sum) in sums.into_iter().enumerate().take(T::WIDTH) {
-                let d = S::mul((*tiles.add(i)).d, S::splat(*x.d(0, i)));
-                acc[0][0] = S::fma(d, S::Halves::finish::<T::Codes>(sum), acc[0][0]);
-            }
-        } else {
-            // Tiles of their own, so that codes need not be in memory at all.
-            let mut own = [const { MaybeUninit::<Tile<S>>::uninit() }; 8];
-            let own: *mut Tile<S> = own.as_mut_ptr().cast();
-            T::codes(rows, part, own);
-            for i in 0..T::WIDTH {
-                (*own.add(i)).take_scales::<T::Codes>(&*tiles.add(i));
-                accumulate::<S, T::Codes, 1, N>(acc, [own.add(i)], &columns.from(i), 1);
-            }
+        }
+        for (i, sum) in sums.into_iter().enumerate().take(T::WIDTH) {
+            let d = S::mul((*tiles.add(i)).d, S::splat(*x.d(0, i)));
+            acc[0][0] = S::fma(d, S::Halves::finish::<T::Codes>(sum), acc[0][0]);
         }
     }
 }

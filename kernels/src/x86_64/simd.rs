@@ -5,6 +5,7 @@
 //! [`entry_points!`] defines are the only ones compiled with a tier's `#[target_feature]`s; all else is inlined into them.
 
 use super::dot::{self, Acc, Activations, Columns};
+use super::halves;
 use super::matmul::{self, Block};
 use super::tile::{Codes, Rows, Tile, TileFormat};
 use crate::matrix::{MatMut, Matrix, QuantizedRows};
@@ -36,7 +37,7 @@ pub(crate) trait Simd: Copy + 'static {
     /// [`dot::maddubs_products`].
     const VNNI: bool;
     /// The products of a GEMV by halves.
-    type Halves: dot::Halves<Self>;
+    type Halves: halves::Halves<Self>;
     /// How many registers for vectors there are.
     const REGISTERS: usize;
     /// Columns of the register tile of the GEMM, which is two tiles high.
@@ -352,8 +353,8 @@ macro_rules! ymm {
         }
     };
 }
-ymm!(Avx2, false, "avx2,fma,f16c", dot::maddubs_products::<C, R, N>, dot::Maddubs);
-ymm!(AvxVnni, true, "avx2,fma,f16c,avxvnni", dot::dpbusd_products::<Self, C, R, N>, dot::ByDpbusd);
+ymm!(Avx2, false, "avx2,fma,f16c", dot::maddubs_products::<C, R, N>, halves::Maddubs);
+ymm!(AvxVnni, true, "avx2,fma,f16c,avxvnni", dot::dpbusd_products::<Self, C, R, N>, halves::ByDpbusd);
 
 /// Tiers with an instruction for four products at once.
 pub(crate) trait Dpbusd: Simd {
@@ -376,7 +377,7 @@ impl Simd for Avx512Vnni {
     const ROWS: usize = 16;
     const VNNI: bool = true;
     const REGISTERS: usize = 32;
-    type Halves = dot::ByDpbusd;
+    type Halves = halves::ByDpbusd;
     const COLUMNS: usize = 6;
     entry_points!(
         "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni",

@@ -1,5 +1,7 @@
 //! `ROWS` rows by 32 weights, the unit that every format unpacks to and that [`super::dot`] multiplies.
 
+use super::dot::{Acc, Columns};
+use super::matmul::add_tiles;
 use super::simd::Simd;
 use crate::format::Mins;
 
@@ -136,7 +138,7 @@ impl Rows<'_> {
 }
 
 /// How a format's blocks unpack into tiles.
-pub(crate) trait TileFormat<S: Simd>: 'static {
+pub(crate) trait TileFormat<S: Simd>: Sized + 'static {
     /// What the tiles hold.
     type Codes: Codes;
     /// Bytes per block.
@@ -147,9 +149,6 @@ pub(crate) trait TileFormat<S: Simd>: 'static {
     /// How many groups share the bytes of their codes, and are unpacked together, as a *part* of the block. A GEMV multiplies each part before
     /// it unpacks the next, so that loads and arithmetic overlap.
     const WIDTH: usize = Self::GROUPS;
-
-    /// Whether a part can be unpacked by [`TileFormat::half`]s, so that a GEMV of one column has all of its codes in registers.
-    const HALVES: bool = false;
 
     /// How many bytes at the beginning of each block (0, 2, 4 or 8) `scales` and `codes` take from [`Rows::head`].
     ///
@@ -184,32 +183,27 @@ pub(crate) trait TileFormat<S: Simd>: 'static {
     /// The tier's features; `BYTES` bytes are readable in each of `rows`; `tiles` points to `GROUPS` tiles.
     unsafe fn scales(rows: Rows<'_>, tiles: *mut Tile<S>);
 
-    /// The codes of half `half` of each of the `WIDTH` groups, at most 4, of part `part`.
-    ///
-    /// # Safety
-    /// As [`TileFormat::scales`].
-    #[inline(always)]
-    unsafe fn half(_rows: Rows<'_>, _part: usize, _half: usize) -> [[S::I; 4]; 4] {
-        unreachable!()
-    }
-
     /// Unpacks the codes of part `part` into its tiles; `tiles` points to the first of them.
     ///
     /// # Safety
     /// As [`TileFormat::scales`], but for the tiles, of which there are `WIDTH`.
+    unsafe fn codes(rows: Rows<'_>, part: usize, tiles: *mut Tile<S>);
+
+    /// Adds the products of part `part` with the columns `x`, which begin with the part, to `acc`; `tiles` points to the tiles of the part,
+    /// of which only scales are read.
+    ///
+    /// # Safety
+    /// As [`TileFormat::codes`]; the columns have its groups.
     #[inline(always)]
-    unsafe fn codes(rows: Rows<'_>, part: usize, tiles: *mut Tile<S>) {
+    unsafe fn add_part<const N: usize>(
+        acc: &mut Acc<S, 1, N>,
+        rows: Rows<'_>,
+        part: usize,
+        tiles: *const Tile<S>,
+        x: Columns<N>,
+    ) {
         // SAFETY: the caller's.
-        unsafe {
-            for half in 0..2 {
-                let codes = Self::half(rows, part, half);
-                for (i, codes) in codes.iter().enumerate().take(Self::WIDTH) {
-                    for (j, code) in codes.iter().enumerate() {
-                        (*tiles.add(i)).codes[4 * half + j] = *code;
-                    }
-                }
-            }
-        }
+        unsafe { add_tiles::<S, Self, N>(acc, rows, part, tiles, x) }
     }
 
     /// All of `blocks` blocks that follow each other, into the tiles of each; one block, where a block has several groups.
@@ -233,6 +227,34 @@ pub(crate) trait TileFormat<S: Simd>: 'static {
                 }
             }
             rows = rows.skip(Self::BYTES);
+        }
+    }
+}
+
+/// A format of which half of the codes of a part can be unpacked alone, so that a GEMV of one column has all of them in registers.
+pub(crate) trait HalfFormat<S: Simd>: TileFormat<S> {
+    /// The codes of half `half` of each of the `WIDTH` groups, at most 4, of part `part`.
+    ///
+    /// # Safety
+    /// As [`TileFormat::codes`].
+    unsafe fn half(rows: Rows<'_>, part: usize, half: usize) -> [[S::I; 4]; 4];
+
+    /// [`TileFormat::codes`], made of both.
+    ///
+    /// # Safety
+    /// As it.
+    #[inline(always)]
+    unsafe fn both_halves(rows: Rows<'_>, part: usize, tiles: *mut Tile<S>) {
+        // SAFETY: the caller's.
+        unsafe {
+            for half in 0..2 {
+                let codes = Self::half(rows, part, half);
+                for (i, codes) in codes.iter().enumerate().take(Self::WIDTH) {
+                    for (j, code) in codes.iter().enumerate() {
+                        (*tiles.add(i)).codes[4 * half + j] = *code;
+                    }
+                }
+            }
         }
     }
 }
@@ -347,17 +369,10 @@ pub(crate) unsafe fn load_u32<S: Simd>(rows: Rows<'_>, offset: usize) -> S::I {
     unsafe { S::load(words.as_ptr()) }
 }
 
-/// The low 16 bits of each dword, and the high ones, as f16.
-#[inline(always)]
-pub(crate) unsafe fn split_f16<S: Simd>(words: S::I) -> (S::F, S::F) {
-    // SAFETY: the caller has the tier's features (here and below).
-    unsafe { S::split_f16(words) }
-}
-
 /// Signed codes as the tier's dot product takes them.
 #[inline(always)]
 pub(crate) unsafe fn signed<S: Simd>(codes: S::I) -> S::I {
-    // SAFETY: as above.
+    // SAFETY: the caller has the tier's features (here and below).
     unsafe { if S::VNNI { S::xor(codes, S::splat8(-128)) } else { codes } }
 }
 

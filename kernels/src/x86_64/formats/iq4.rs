@@ -1,9 +1,7 @@
 //! IQ4_NL, IQ4_XS and MXFP4: nibbles through a codebook of 16 bytes, which one vpshufb looks up.
 
 use super::super::simd::Simd;
-use super::super::tile::{
-    I8, Rows, Tile, TileFormat, U5Minus16, head_f16, nibbles, signed, split_f16, transpose16,
-};
+use super::super::tile::{I8, Rows, Tile, TileFormat, U5Minus16, head_f16, nibbles, signed, transpose16};
 use crate::format::iq4_nl::CODEBOOK;
 use crate::format::mxfp4;
 
@@ -71,7 +69,7 @@ impl<S: Simd> TileFormat<S> for IQ4_XS {
         // SAFETY: the caller's 8 tiles; a super-block is 136 bytes, 16 of them per group from the eighth on (here and below).
         unsafe {
             let [head, low, ..] = transpose16::<S>(rows, 0);
-            let (d, _) = split_f16::<S>(head);
+            let (d, _) = S::split_f16(head);
             let high = S::shr32(head, 16);
             for g in 0..8 {
                 let low4 = S::and(S::shr32(low, 4 * g), S::splat32(15));

@@ -2,10 +2,12 @@
 //! each row's scale bytes are transposed to dwords, so that one vector operation serves 4 sub-blocks of every row. Codes
 //! that share bytes are split from one transposed load.
 
+use super::super::dot::{Acc, Columns};
+use super::super::matmul::add_halves;
 use super::super::simd::Simd;
 use super::super::tile::{
-    Rows, Tile, TileFormat, U2SubMin, U3Minus4Sub, U4Min, U4Minus8, U5Min, U6Minus32Sub, high_nibbles,
-    load_f16, load_u32, low_nibbles, split_f16, sub_scale, transpose16,
+    HalfFormat, Rows, Tile, TileFormat, U2SubMin, U3Minus4Sub, U4Min, U4Minus8, U5Min, U6Minus32Sub,
+    high_nibbles, load_f16, load_u32, low_nibbles, sub_scale, transpose16,
 };
 
 /// Each of the four bytes of each dword as floats, times `d`.
@@ -45,7 +47,7 @@ unsafe fn scales_and_mins<S: Simd>(rows: Rows<'_>, tiles: &mut [Tile<S>; 8]) {
     // SAFETY: the caller's.
     unsafe {
         let [head, a, b, c] = transpose16::<S>(rows, 0);
-        let (d, dmin) = split_f16::<S>(head);
+        let (d, dmin) = S::split_f16(head);
         let dmin = negate::<S>(dmin);
         // Bits 6-7 of a byte go to bits 4-5 of it.
         let scales = [field::<S>(a, 0, 63), S::or(low_nibbles::<S>(c), field::<S>(a, 2, 48))];
@@ -118,7 +120,7 @@ super_blocks! {
     /// `scales: [u8; 16], qs: [u8; 64], d: f16, dmin: f16`, `w = d * sc * q - dmin * min`.
     Q2_K: U2SubMin, 84, |rows, tiles| {
         let scales = transpose16::<S>(rows, 0);
-        let (d, dmin) = split_f16::<S>(load_u32::<S>(rows, 80));
+        let (d, dmin) = S::split_f16(load_u32::<S>(rows, 80));
         let dmin = negate::<S>(dmin);
         let mut low = scales;
         for (i, v) in scales.into_iter().enumerate() {
@@ -144,7 +146,7 @@ super_blocks! {
             *word = S::or(S::shr32(tail[i], 16), S::shl32(tail[i + 1], 16));
         }
         let [a, b, c] = words;
-        let (_, d) = split_f16::<S>(tail[3]);
+        let (_, d) = S::split_f16(tail[3]);
         let high = two_bits::<S>(c);
         let mut scales = [low_nibbles::<S>(a), low_nibbles::<S>(b), high_nibbles::<S>(a), high_nibbles::<S>(b)];
         for (scale, high) in scales.iter_mut().zip(high) {

@@ -3,7 +3,7 @@
 use super::super::simd::Simd;
 use super::super::tile::{
     I8, Rows, Tile, TileFormat, U4Min, U4Minus8, U5Min, U5Minus16, head_f16, head_f16s, head_u64, nibbles,
-    signed, split_f16, transpose16, transpose32,
+    signed, transpose16, transpose32,
 };
 
 /// 16 bytes of nibbles with the fifth bits of 32 weights: of each half of them a dword, and which of its nibbles is the first of four.
@@ -64,14 +64,14 @@ legacy! {
     }
     /// `d: f16, qh: u32, qs: [u8; 16]`, `w = d * (q - 16)`.
     Q5_0: U5Minus16, 22, 8, |rows, tile| {
-        tile.d = split_f16::<S>(head_u64::<S>(rows).0).0;
+        tile.d = S::split_f16(head_u64::<S>(rows).0).0;
     }, {
         let (low, high) = head_u64::<S>(rows);
         tile.codes = five_bits::<S>(transpose16::<S>(rows, 6), [(low, 4), (high, 0)]);
     }
     /// `d: f16, m: f16, qh: u32, qs: [u8; 16]`, `w = d * q + m`.
     Q5_1: U5Min, 24, 8, |rows, tile| {
-        (tile.d, tile.m[0]) = split_f16::<S>(head_u64::<S>(rows).0);
+        (tile.d, tile.m[0]) = S::split_f16(head_u64::<S>(rows).0);
     }, {
         let qh = head_u64::<S>(rows).1;
         tile.codes = five_bits::<S>(transpose16::<S>(rows, 8), [(qh, 0), (qh, 4)]);

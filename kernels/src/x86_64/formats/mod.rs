@@ -3,7 +3,7 @@
 #![allow(non_camel_case_types, reason = "the names are the field's own")]
 
 /// Formats of 256 weights per block, 8 tiles: what their codes are, bytes per block, how scales unpack, and how codes do: of the whole block, or
-/// of halves of so many groups ([`TileFormat::half`]).
+/// of halves of so many groups ([`HalfFormat::half`](super::tile::HalfFormat::half)).
 macro_rules! super_blocks {
     ($($(#[$doc:meta])* $name:ident: $codes:ty, $bytes:literal, |$rows:ident, $tiles:ident| $scales:block,
         $kind:ident $unpack:tt)*) => {$(
@@ -23,6 +23,7 @@ macro_rules! super_blocks {
             }
             super_blocks!(@$kind $rows $tiles $unpack);
         }
+        super_blocks!(@$kind of $name $rows $unpack);
     )*};
     // All groups at once.
     (@whole $rows:ident $tiles:ident $unpack:tt) => {
@@ -35,14 +36,34 @@ macro_rules! super_blocks {
             }
         }
     };
+    (@whole of $name:ident $rows:ident $unpack:tt) => {};
     // So many groups at once, by halves.
     (@halves $rows:ident $tiles:ident ($width:literal, |$part:ident, $half:ident| $unpack:block)) => {
         const WIDTH: usize = $width;
-        const HALVES: bool = true;
         #[inline(always)]
-        unsafe fn half($rows: Rows<'_>, $part: usize, $half: usize) -> [[S::I; 4]; 4] {
-            // SAFETY: as above.
-            unsafe { $unpack }
+        unsafe fn codes(rows: Rows<'_>, part: usize, tiles: *mut Tile<S>) {
+            // SAFETY: the caller's.
+            unsafe { Self::both_halves(rows, part, tiles) }
+        }
+        #[inline(always)]
+        unsafe fn add_part<const N: usize>(
+            acc: &mut Acc<S, 1, N>,
+            rows: Rows<'_>,
+            part: usize,
+            tiles: *const Tile<S>,
+            x: Columns<N>,
+        ) {
+            // SAFETY: the caller's.
+            unsafe { add_halves::<S, Self, N>(acc, rows, part, tiles, x) }
+        }
+    };
+    (@halves of $name:ident $rows:ident ($width:literal, |$part:ident, $half:ident| $unpack:block)) => {
+        impl<S: Simd> HalfFormat<S> for $name {
+            #[inline(always)]
+            unsafe fn half($rows: Rows<'_>, $part: usize, $half: usize) -> [[S::I; 4]; 4] {
+                // SAFETY: the caller's.
+                unsafe { $unpack }
+            }
         }
     };
 }
