@@ -9,7 +9,7 @@ suite=${1:-gate}
 shift $(($# ? 1 : 0))
 
 heading "bench: build"
-cargo build --release -p kinglet-bench --bin kinglet-bench
+build_programs
 heading "bench: $suite"
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT

@@ -12,7 +12,7 @@ set -euo pipefail
 WITHIN=0.1
 
 heading "candle: build"
-cargo build --release -p kinglet
+build_programs
 model=$("$TARGET_DIR/release/kinglet" pull smollm2:135m)
 mkdir -p "$TARGET_DIR/candle"
 CARGO_TARGET_DIR=$(cd "$TARGET_DIR/candle" && pwd)

@@ -16,10 +16,10 @@ if [[ ! -d $packages/gguf-0.19.0.dist-info || ! -d $packages/tokenizers-0.23.3.d
 fi
 
 heading "convert: tiny checkpoints"
-cargo build --release -p kinglet
+build_programs
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
-KINGLET_CONVERTED=$out cargo test --release -p kinglet --test convert every_family_becomes_the_model_it_was
+KINGLET_CONVERTED=$out cargo test --release --workspace --test convert every_family_becomes_the_model_it_was
 
 heading "convert: the gguf package, the oracle's logits, tokenizers"
 PYTHONPATH=$packages python3 ci/convert.py "$TARGET_DIR/release/kinglet" "$out" reference/fixtures

@@ -16,7 +16,7 @@ if [[ $arch == all ]]; then archs=(x86_64 aarch64); else archs=("$arch"); fi
 
 heading "counts: build"
 need_packages valgrind qemu-user gcc libc6-dev
-cargo build --release -p kinglet-bench
+build_programs
 program=$PWD/$TARGET_DIR/release/kinglet-bench
 [[ $TARGET_DIR != /* ]] || program=$TARGET_DIR/release/kinglet-bench
 

@@ -42,7 +42,7 @@ logits_hash() {
 }
 
 heading "end to end: build"
-cargo build --release -p kinglet
+build_programs
 kinglet=$TARGET_DIR/release/kinglet
 program=("$kinglet")
 tmp=$(mktemp -d)
@@ -69,7 +69,8 @@ if [[ -z ${KINGLET_NO_AARCH64:-} ]]; then
   model=smollm2:135m
   "$kinglet" tokenize "$model" "$TEXT" >"$tmp/ids.json"
   setup_aarch64
-  cargo build --release -p kinglet --target $AARCH64
+  # With the features of the tests of ci/aarch64.sh.
+  cargo build --release --target $AARCH64 --workspace --exclude kinglet-bench --bins --test tier
   program=(qemu-aarch64 -L /usr/aarch64-linux-gnu -cpu cortex-a72 "$TARGET_DIR/$AARCH64/release/kinglet")
   logits_hash >"$tmp/hash"
   expect "${model/:/-}.logits" "$tmp/hash"

@@ -62,7 +62,7 @@ done
 
 heading "ggml backend: a model"
 if [[ -z $model ]]; then
-  cargo build --release -p kinglet
+  build_programs
   model=$("$TARGET_DIR/release/kinglet" pull smollm2:135m)
 fi
 "$python" -B kernels/examples/ggml-backend/run.py "$model" --module "$tmp/build-ON/libggml-kinglet.so" "$@"

@@ -11,7 +11,7 @@ set -euo pipefail
 program=${1:-}
 if [[ -z $program ]]; then
   heading "instructions: build"
-  cargo build --release -p kinglet
+  build_programs
   program=$TARGET_DIR/release/kinglet
 fi
 heading "instructions of the tiers in $program"

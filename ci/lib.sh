@@ -22,6 +22,12 @@ die() {
   exit 1
 }
 
+# build_programs: kinglet and kinglet-bench. One test is built with them because dependencies then have the
+# features that they have in `cargo test --workspace`: after it, nothing is left to build.
+build_programs() {
+  cargo build --release --workspace --bins --test tier
+}
+
 # Commands that need root, as root or through sudo.
 as_root() {
   if ((EUID == 0)); then "$@"; else sudo "$@"; fi
@@ -121,6 +127,19 @@ clippy_aarch64() {
 emulated() {
   env "CARGO_TARGET_$(tr a-z- A-Z_ <<<"$EMULATED_TARGET")_RUNNER=$RUNNER" KINGLET_TEST_RUNNER="$RUNNER" \
     KINGLET_EMULATED=1 "$@"
+}
+
+# test_programs: builds the tests of the workspace, and writes a line "program<TAB>folder to run it in" for each of
+# those that run in an emulator.
+test_programs() {
+  cargo test --release --workspace --lib --bins --tests --no-run --message-format json-render-diagnostics | python3 -c '
+import json, os, sys
+for line in sys.stdin:
+    message = json.loads(line)
+    if message.get("executable") and message["profile"]["test"]:
+        folder = os.path.dirname(message["manifest_path"])
+        if "#kinglet-bench@" not in message["package_id"]:
+            print(message["executable"], folder, sep="\t")'
 }
 
 # What runs in an emulator: everything but the benchmarks and the documentation's examples.
