@@ -11,6 +11,7 @@ pub mod machine;
 pub mod memory;
 pub mod model;
 pub mod perplexity;
+mod pieces;
 pub mod sampler;
 pub mod team;
 pub mod tokenizer;

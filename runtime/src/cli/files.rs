@@ -1,8 +1,9 @@
 //! Input files of bounded size, and output files that are never seen half-written.
 
 use super::CliError;
+use crate::pieces::Pieces;
 use std::fs::File;
-use std::io::{self, BufWriter, Read, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 /// The longest text that a verb reads, in bytes.
@@ -37,7 +38,7 @@ pub(super) struct NewFile {
     path: PathBuf,
     /// Where it is until then; `None` for a pipe or a device, which is written to as it is.
     part: Option<PathBuf>,
-    file: BufWriter<File>,
+    file: Pieces<File>,
 }
 
 impl NewFile {
@@ -53,7 +54,7 @@ impl NewFile {
             Some(part) => File::create(part),
             None => File::options().write(true).open(path),
         };
-        Ok(NewFile { path: path.to_owned(), file: BufWriter::new(file.map_err(failed)?), part })
+        Ok(NewFile { path: path.to_owned(), file: Pieces::new(file.map_err(failed)?, 0), part })
     }
 
     /// Looks at what has been written before it gets its name; not at a pipe's or a device's.

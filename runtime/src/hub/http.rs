@@ -10,6 +10,7 @@ use super::content::{Content, HEAD};
 use super::hf::HfName;
 use super::progress::Progress;
 use super::{Hub, HubError};
+use crate::pieces::Pieces;
 use serde_json::{Value, json};
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -163,9 +164,12 @@ impl Download<'_> {
             self.forget()?;
             return Err(Stop::Again("the file on the server has changed".to_owned()));
         }
-        let mut file = self.start_at(start, &remote)?;
+        let mut file = Pieces::new(self.start_at(start, &remote)?, start);
         self.progress.begin(&format!("fetching {}", self.name), remote.size);
-        let at = self.copy(&mut response, &mut file, start)?;
+        let copied = self.copy(&mut response, &mut file, start);
+        // What has arrived before a connection dropped is where the next attempt goes on.
+        file.finish().map_err(|e| self.cannot_write(&e))?;
+        let at = copied?;
         match remote.size {
             Some(size) if at < size => {
                 Err(Stop::Again(format!("the connection dropped after {at} of {size} bytes")))
@@ -178,7 +182,11 @@ impl Download<'_> {
         }
     }
 
-    fn copy(&self, response: &mut Response<Body>, file: &mut File, start: u64) -> Attempt<u64> {
+    fn cannot_write(&self, e: &std::io::Error) -> Stop {
+        Stop::Fail(HubError::io("write", &self.part, e))
+    }
+
+    fn copy(&self, response: &mut Response<Body>, file: &mut impl Write, start: u64) -> Attempt<u64> {
         let mut at = start;
         let mut reader = response.body_mut().as_reader();
         let mut buffer = vec![0; 1 << 16];
@@ -203,7 +211,7 @@ impl Download<'_> {
                     ));
                 }
             }
-            file.write_all(bytes).map_err(|e| Stop::Fail(HubError::io("write", &self.part, &e)))?;
+            file.write_all(bytes).map_err(|e| self.cannot_write(&e))?;
             at += n as u64;
             self.progress.at(at);
         }
@@ -236,7 +244,7 @@ impl Download<'_> {
 
     /// The part, cut to `start` bytes and ready for more.
     fn start_at(&self, start: u64, remote: &Remote) -> Attempt<File> {
-        let io = |e: &std::io::Error| Stop::Fail(HubError::io("write", &self.part, e));
+        let io = |e: &std::io::Error| self.cannot_write(e);
         let file = OpenOptions::new().create(true).write(true).truncate(false).open(&self.part);
         let mut file = file.map_err(|e| io(&e))?;
         // Cut first and describe afterwards: a crash in between leaves nothing that could be taken for something else.

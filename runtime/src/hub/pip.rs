@@ -4,6 +4,7 @@ use super::cache::{self, Lock, with_suffix};
 use super::catalogue::{Entry, Package};
 use super::progress::Progress;
 use super::{Hub, HubError};
+use crate::pieces::Pieces;
 use sha2::{Digest, Sha256};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -246,7 +247,7 @@ fn unpack(
     progress: &dyn Progress,
 ) -> std::result::Result<File, Bad> {
     let stop = |e: &io::Error| Bad::Stop(HubError::io("write", part, e));
-    let mut file = File::create(part).map_err(|e| stop(&e))?;
+    let mut file = Pieces::new(File::create(part).map_err(|e| stop(&e))?, 0);
     let mut hasher = Sha256::new();
     let mut written = 0;
     let mut buffer = vec![0; 1 << 16];
@@ -278,5 +279,5 @@ fn unpack(
             entry.bytes, entry.sha256
         )));
     }
-    Ok(file)
+    file.finish().map_err(|e| stop(&e))
 }
