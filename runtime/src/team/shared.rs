@@ -80,12 +80,13 @@ impl Drop for QuitOnDrop<'_> {
     }
 }
 
-/// Counts a chunk as done even when its function unwinds, so that nobody waits for ever.
-struct DoneOnDrop<'a>(&'a Shared);
-impl Drop for DoneOnDrop<'_> {
+/// The chunks that a thread has run, counted as done when it finds no more, also by unwinding, so that nobody waits for ever. Not one by one:
+/// every thread would wait for the line of `done` after each of its chunks.
+struct Ran<'a>(&'a Shared, usize);
+impl Drop for Ran<'_> {
     fn drop(&mut self) {
         let chunks = self.0.chunks.load(Ordering::Relaxed);
-        if self.0.done.0.fetch_add(1, Ordering::SeqCst) + 1 == chunks {
+        if self.1 > 0 && self.0.done.0.fetch_add(self.1, Ordering::SeqCst) + self.1 == chunks {
             self.0.notify();
         }
     }
@@ -146,7 +147,7 @@ impl Shared {
         self.epoch.0.store(epoch, Ordering::SeqCst);
         self.notify();
         let _wait = WaitOnDrop(self, chunks);
-        while self.claim_and_run(0) {}
+        self.claim_and_run(0);
     }
 
     /// Takes the next chunk of `worker`'s own, or else the last one of another thread's.
@@ -165,16 +166,17 @@ impl Shared {
         })
     }
 
-    /// Claims one chunk and runs it; false when none is left.
-    fn claim_and_run(&self, worker: usize) -> bool {
-        let Some(chunk) = self.claim(worker) else { return false };
-        let _done = DoneOnDrop(self);
-        // SAFETY: a chunk of the current operation is claimed, so `job` is its function and stays alive.
-        if let Some(job) = unsafe { *self.job.get() } {
-            // SAFETY: as above.
-            unsafe { (*job)(worker, chunk) };
+    /// Claims chunks and runs them until none is left. All are of one operation: it is not done before they are counted.
+    fn claim_and_run(&self, worker: usize) {
+        let mut ran = Ran(self, 0);
+        while let Some(chunk) = self.claim(worker) {
+            ran.1 += 1;
+            // SAFETY: a chunk of the current operation is claimed, so `job` is its function and stays alive.
+            if let Some(job) = unsafe { *self.job.get() } {
+                // SAFETY: as above.
+                unsafe { (*job)(worker, chunk) };
+            }
         }
-        true
     }
 
     /// What thread `worker` does until the region ends.
@@ -182,7 +184,7 @@ impl Shared {
         while !self.quit.load(Ordering::Acquire) {
             // Before the look at the queues, so that no operation is missed.
             let seen = self.epoch.0.load(Ordering::Acquire);
-            while self.claim_and_run(worker) {}
+            self.claim_and_run(worker);
             self.wait_until(|| {
                 self.epoch.0.load(Ordering::SeqCst) != seen || self.quit.load(Ordering::SeqCst)
             });
