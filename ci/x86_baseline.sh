@@ -4,13 +4,14 @@
 #
 #   ci/x86_baseline.sh [ARGUMENT OF cargo test...]
 #
-# Installs Debian's qemu-user when it is missing.
+# Installs Debian's qemu-user, and a python3 that reads what cargo built, when they are missing.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 [[ $(uname -m) == x86_64 ]] || die "needs an x86-64 machine"
 
 heading "x86-64 baseline: tests as Nehalem"
 need_packages qemu-user
+command -v python3 >/dev/null || need_packages python3
 EMULATED_TARGET=x86_64-unknown-linux-gnu
 RUNNER="qemu-x86_64 -cpu Nehalem"
 export KINGLET_REQUIRE_TIERS=scalar KINGLET_EXPECT_TIER=scalar
