@@ -5,7 +5,7 @@
 
 use std::cell::UnsafeCell;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Condvar, Mutex, PoisonError};
 
 /// Iterations of the spin loop before a waiting thread sleeps: longer than an operation of decode usually keeps others
@@ -13,14 +13,19 @@ use std::sync::{Condvar, Mutex, PoisonError};
 const SPINS: u32 = 2_000;
 
 /// The chunks of one thread that nobody has claimed, `epoch << 40 | end << 20 | next`: one word, so that a claim made for an old
-/// operation cannot succeed.
+/// operation cannot succeed, and so that a waiting thread looks at what it is going to claim from, and at nothing else.
 #[derive(Debug, Clone, Copy)]
 struct Queue(u64);
 
 impl Queue {
     const FIELD: u64 = (1 << 20) - 1;
+    /// The epoch of no operation: the region ends.
+    const QUIT: u64 = (1 << 24) - 1;
     fn new(epoch: u64, chunks: Range<usize>) -> Queue {
         Queue((epoch << 40) | ((chunks.end as u64) << 20) | chunks.start as u64)
+    }
+    fn epoch(self) -> u64 {
+        self.0 >> 40
     }
     fn end(self) -> u64 {
         (self.0 >> 20) & Self::FIELD
@@ -46,74 +51,87 @@ struct Apart<T>(T);
 
 type Job = *const (dyn Fn(usize, usize) + Sync);
 
+/// What one thread begins an operation with. In one line, because a line travels from core to core in a tenth of a microsecond.
+#[derive(Debug, Default)]
+struct Share {
+    /// A [`Queue`].
+    queue: AtomicU64,
+    /// What its chunks are given to: the same for every thread.
+    job: UnsafeCell<Option<Job>>,
+}
+
 /// The threads of a region, and the operation that they work on.
 #[derive(Debug)]
 pub(super) struct Shared {
-    /// Goes up with every operation: what waiting threads look at.
-    epoch: Apart<AtomicU64>,
-    /// A [`Queue`] for each thread.
-    queues: Box<[Apart<AtomicU64>]>,
+    shares: Box<[Apart<Share>]>,
+    /// Chunks that threads other than the caller's have run in this region.
     done: Apart<AtomicUsize>,
-    /// Chunks of the operation.
-    chunks: AtomicUsize,
-    quit: AtomicBool,
-    /// Set while an operation runs: there is one job at a time.
-    busy: AtomicBool,
-    job: UnsafeCell<Option<Job>>,
-    /// Threads that sleep on `wake`, or are about to.
-    sleepers: AtomicUsize,
-    lock: Mutex<()>,
-    wake: Condvar,
+    /// What only the caller's thread looks at.
+    caller: Apart<Caller>,
+    /// Where threads wait for an operation.
+    idle: Apart<Wait>,
+    /// Where the caller's thread waits for those of an operation.
+    finish: Apart<Wait>,
 }
 
-// SAFETY: `job` is written only by `run`, of which `busy` lets one run at a time, while no chunk is claimed, and read only by a thread that has claimed a
-// chunk of the operation it belongs to; `run` does not return before every claimed chunk is done. The claim
-// (acquire) reads the queue that was published (release) after `job` was written.
+/// Of the thread that [`Shared::run_all`] is called on.
+#[derive(Debug, Default)]
+struct Caller {
+    /// Set while an operation runs: there is one job at a time.
+    busy: AtomicBool,
+    /// Of the last operation.
+    epoch: AtomicU64,
+}
+
+// SAFETY: a share's `job` is written only by `run`, of which `busy` lets one run at a time, while no chunk is claimed, and read only by a
+// thread that has claimed a chunk from its queue; `run` does not return before every claimed chunk is done. The claim (acquire) reads
+// the queue that was published (release) after that `job` was written.
 unsafe impl Sync for Shared {}
 
 /// Lets the threads of a region go when it ends.
 pub(super) struct QuitOnDrop<'a>(pub(super) &'a Shared);
 impl Drop for QuitOnDrop<'_> {
     fn drop(&mut self) {
-        self.0.quit.store(true, Ordering::SeqCst);
-        self.0.notify();
+        for share in &self.0.shares {
+            share.0.queue.store(Queue::new(Queue::QUIT, 0..0).0, Ordering::SeqCst);
+        }
+        self.0.idle.0.notify();
     }
 }
 
-/// The chunks that a thread has run, counted as done when it finds no more, also by unwinding, so that nobody waits for ever. Not one by one:
-/// every thread would wait for the line of `done` after each of its chunks.
+/// The chunks that a thread has run, counted as done when it finds no more, also by unwinding, so that nobody waits for ever. Not one
+/// by one: it would wait for the line of `done` after each of them.
 struct Ran<'a>(&'a Shared, usize);
 impl Drop for Ran<'_> {
     fn drop(&mut self) {
-        let chunks = self.0.chunks.load(Ordering::Relaxed);
-        if self.1 > 0 && self.0.done.0.fetch_add(self.1, Ordering::SeqCst) + self.1 == chunks {
-            self.0.notify();
+        if self.1 > 0 {
+            self.0.done.0.fetch_add(self.1, Ordering::SeqCst);
+            self.0.finish.0.notify();
         }
     }
 }
 
-/// Waits for the claimed chunks also when the caller's own chunk unwinds: they borrow its stack.
+/// Waits until `done` is what it is when others have done all that they claimed, also when the caller's own chunk unwinds: they
+/// borrow its stack.
 struct WaitOnDrop<'a>(&'a Shared, usize);
 impl Drop for WaitOnDrop<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             // Take what is left, so that no new chunk starts.
             while self.0.claim(0).is_some() {
-                self.0.done.0.fetch_add(1, Ordering::SeqCst);
+                self.1 = self.1.wrapping_sub(1);
             }
         }
-        self.0.wait_until(|| self.0.done.0.load(Ordering::SeqCst) >= self.1);
-        self.0.busy.store(false, Ordering::Release);
+        self.0.finish.0.until(|| self.0.done.0.load(Ordering::SeqCst) == self.1);
+        self.0.caller.0.busy.store(false, Ordering::Release);
     }
 }
 
 impl Shared {
     /// For `threads` threads.
     pub(super) fn new(threads: usize) -> Shared {
-        let (epoch, done, chunks, sleepers) = Default::default();
-        let (quit, busy, lock, wake) = Default::default();
-        let queues = (0..threads).map(|_| Apart::default()).collect();
-        Shared { epoch, queues, done, chunks, quit, busy, job: UnsafeCell::new(None), sleepers, lock, wake }
+        let (done, caller, idle, finish) = Default::default();
+        Shared { shares: (0..threads).map(|_| Apart::default()).collect(), done, caller, idle, finish }
     }
 
     /// Calls `f(worker, i)` for every `i` below the last of `ends`, where the thread `t`'s own chunks end before `ends[t]`;
@@ -129,73 +147,108 @@ impl Shared {
     }
 
     fn run(&self, end: impl Fn(usize) -> usize, f: &(dyn Fn(usize, usize) + Sync)) {
-        assert!(!self.busy.swap(true, Ordering::Acquire), "an operation of a crew cannot start another");
+        let Caller { busy, epoch } = &self.caller.0;
+        assert!(!busy.swap(true, Ordering::Acquire), "an operation of a crew cannot start another");
         // SAFETY: the lifetime is erased only until this function returns, after every chunk is done.
         let job = unsafe { std::mem::transmute::<*const (dyn Fn(usize, usize) + Sync + '_), Job>(f) };
-        // SAFETY: no chunk is claimed: the previous `run` waited for all of its chunks.
-        unsafe { *self.job.get() = Some(job) };
-        self.done.0.store(0, Ordering::Relaxed);
-        let chunks = end(self.queues.len() - 1);
-        self.chunks.store(chunks, Ordering::Relaxed);
-        let epoch = self.epoch.0.load(Ordering::Relaxed) + 1;
+        let chunks = end(self.shares.len() - 1);
+        let mut wait = WaitOnDrop(self, self.done.0.load(Ordering::Relaxed).wrapping_add(chunks));
+        let next = (epoch.load(Ordering::Relaxed) + 1) % Queue::QUIT;
+        epoch.store(next, Ordering::Relaxed);
         let mut start = 0;
-        for (t, queue) in self.queues.iter().enumerate() {
+        for (t, Apart(share)) in self.shares.iter().enumerate() {
             let own = start..end(t);
             start = own.end;
-            queue.0.store(Queue::new(epoch & 0xff_ffff, own).0, Ordering::Release);
+            // SAFETY: no chunk of this queue is claimed: the previous `run` waited for all of them.
+            unsafe { *share.job.get() = Some(job) };
+            share.queue.store(Queue::new(next, own).0, Ordering::Release);
         }
-        self.epoch.0.store(epoch, Ordering::SeqCst);
-        self.notify();
-        let _wait = WaitOnDrop(self, chunks);
-        self.claim_and_run(0);
-    }
-
-    /// Takes the next chunk of `worker`'s own, or else the last one of another thread's.
-    fn claim(&self, worker: usize) -> Option<usize> {
-        let threads = self.queues.len();
-        (0..threads).find_map(|i| {
-            let queue = &self.queues[(worker + i) % threads].0;
-            let mut seen = queue.load(Ordering::Acquire);
-            loop {
-                let (chunk, rest) = Queue(seen).split(i == 0)?;
-                match queue.compare_exchange_weak(seen, rest.0, Ordering::AcqRel, Ordering::Acquire) {
-                    Ok(_) => return Some(chunk),
-                    Err(now) => seen = now,
-                }
-            }
-        })
-    }
-
-    /// Claims chunks and runs them until none is left. All are of one operation: it is not done before they are counted.
-    fn claim_and_run(&self, worker: usize) {
-        let mut ran = Ran(self, 0);
-        while let Some(chunk) = self.claim(worker) {
-            ran.1 += 1;
-            // SAFETY: a chunk of the current operation is claimed, so `job` is its function and stays alive.
-            if let Some(job) = unsafe { *self.job.get() } {
-                // SAFETY: as above.
-                unsafe { (*job)(worker, chunk) };
-            }
+        // Between these stores and the look for sleepers.
+        fence(Ordering::SeqCst);
+        self.idle.0.notify();
+        while let Some(claimed) = self.claim(0) {
+            wait.1 = wait.1.wrapping_sub(1);
+            self.run_chunk(0, claimed);
         }
     }
 
-    /// What thread `worker` does until the region ends.
+    /// Takes the next chunk of `worker`'s own, or else the last one of another thread's; and whose it was.
+    fn claim(&self, worker: usize) -> Option<(usize, usize)> {
+        self.claim_own(worker).or_else(|| self.claim_other(worker))
+    }
+
+    fn claim_own(&self, worker: usize) -> Option<(usize, usize)> {
+        self.claim_from(worker, true)
+    }
+
+    fn claim_other(&self, worker: usize) -> Option<(usize, usize)> {
+        let threads = self.shares.len();
+        (1..threads).find_map(|i| self.claim_from((worker + i) % threads, false))
+    }
+
+    fn claim_from(&self, owner: usize, own: bool) -> Option<(usize, usize)> {
+        let queue = &self.shares[owner].0.queue;
+        let mut seen = queue.load(Ordering::Acquire);
+        loop {
+            let (chunk, rest) = Queue(seen).split(own)?;
+            match queue.compare_exchange_weak(seen, rest.0, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return Some((owner, chunk)),
+                Err(now) => seen = now,
+            }
+        }
+    }
+
+    /// Runs what [`Shared::claim`] returned.
+    fn run_chunk(&self, worker: usize, (owner, chunk): (usize, usize)) {
+        // SAFETY: a chunk of `owner`'s is claimed and not yet done, so `job` is not written.
+        if let Some(job) = unsafe { *self.shares[owner].0.job.get() } {
+            // SAFETY: for the same reason the function is alive.
+            unsafe { (*job)(worker, chunk) };
+        }
+    }
+
+    /// What thread `worker`, not the caller's, does until the region ends.
     pub(super) fn work(&self, worker: usize) {
-        while !self.quit.load(Ordering::Acquire) {
-            // Before the look at the queues, so that no operation is missed.
-            let seen = self.epoch.0.load(Ordering::Acquire);
-            self.claim_and_run(worker);
-            self.wait_until(|| {
-                self.epoch.0.load(Ordering::SeqCst) != seen || self.quit.load(Ordering::SeqCst)
-            });
+        let epoch = || Queue(self.shares[worker].0.queue.load(Ordering::SeqCst)).epoch();
+        let mut seen = 0;
+        loop {
+            self.idle.0.until(|| epoch() != seen);
+            // Before chunks are claimed, so that no operation is missed.
+            seen = epoch();
+            if seen == Queue::QUIT {
+                return;
+            }
+            // What it has run is counted before it looks at what others have left, which takes as long as a small chunk.
+            self.run_chunks(worker, || self.claim_own(worker));
+            self.run_chunks(worker, || self.claim_other(worker));
         }
     }
 
-    /// Returns when `ready`, which becomes true by a sequentially consistent write that [`Shared::notify`] follows.
+    /// Runs the chunks that `claim` claims, and then counts them.
+    fn run_chunks(&self, worker: usize, claim: impl Fn() -> Option<(usize, usize)>) {
+        let mut ran = Ran(self, 0);
+        while let Some(claimed) = claim() {
+            ran.1 += 1;
+            self.run_chunk(worker, claimed);
+        }
+    }
+}
+
+/// Where threads wait: they spin first, and then sleep.
+#[derive(Debug, Default)]
+struct Wait {
+    /// Threads that sleep, or are about to.
+    sleepers: AtomicUsize,
+    lock: Mutex<()>,
+    wake: Condvar,
+}
+
+impl Wait {
+    /// Returns when `ready`, which becomes true by a write that [`Wait::notify`] follows, both sequentially consistent.
     ///
     /// Either the writer sees this thread among the sleepers, or this thread, which counts itself before it looks again, sees
     /// the write; and the lock keeps a notification from falling between that look and the sleep.
-    fn wait_until(&self, ready: impl Fn() -> bool) {
+    fn until(&self, ready: impl Fn() -> bool) {
         for _ in 0..SPINS {
             if ready() {
                 return;
