@@ -7,6 +7,7 @@ use crate::compare::{Options, Program, wanted};
 use crate::judge::Rule;
 use crate::record::{Name, Recording};
 use crate::samples::CommandSuite;
+use crate::say;
 use crate::source::Workers;
 use crate::suite::Suite;
 use crate::suites::KingletSuite;
@@ -72,8 +73,8 @@ pub fn record(args: &RecordArgs) -> Result<u8, Failed> {
     let path = if recording.header.interrupted { output.with_extension("interrupted.jsonl") } else { output };
     files::write(&path, &recording.to_lines()).map_err(failure)?;
     let _ = std::fs::remove_file(&partial);
-    println!("{}", print::summary(&recording));
-    println!("written to {}", path.display());
+    say!("{}", print::summary(&recording));
+    say!("written to {}", path.display());
     Ok(exit::of_recording(&recording, args.run.refuse_taint))
 }
 
@@ -113,7 +114,7 @@ pub fn compare(args: &CompareArgs) -> Result<u8, Failed> {
         let text = serde_json::to_string_pretty(&comparison).map_err(|e| failure(e.to_string()))?;
         files::write(path, &(text + "\n")).map_err(failure)?;
     }
-    println!("{}", print::comparison(&comparison));
+    say!("{}", print::comparison(&comparison));
     Ok(exit::of_comparison(&comparison, args.gate.run.refuse_taint))
 }
 
@@ -124,19 +125,19 @@ fn compare_recordings(args: &CompareArgs) -> Result<u8, Failed> {
     if args.across_machines {
         for (title, mut part) in baseline::across(&a, &b, args.gate.rule.min_effect) {
             part.retain(|r| wanted(&args.gate.suites.filter, &r.name));
-            println!("{title} (of machines that may be unlike)\n{}", baseline::table(&part));
+            say!("{title} (of machines that may be unlike)\n{}", baseline::table(&part));
             rows.extend(part);
         }
     } else {
         rows = baseline::compare(&a, &b, args.gate.rule.min_effect, &args.accept).map_err(usage)?;
         rows.retain(|r| wanted(&args.gate.suites.filter, &r.name));
-        println!("{}", baseline::table(&rows));
+        say!("{}", baseline::table(&rows));
     }
     for (side, r) in [("A", &a), ("B", &b)] {
-        println!("{side}: {}, {}", r.header.time, print::summary(r));
+        say!("{side}: {}, {}", r.header.time, print::summary(r));
         tainted |= !r.header.taint.is_empty();
     }
-    println!("Recordings are of different times: `compare` of two programs is what proves a difference.");
+    say!("Recordings are of different times: `compare` of two programs is what proves a difference.");
     let slower = rows.iter().any(|r| r.verdict == crate::comparison::Verdict::Slower);
     let failed = exit::of_recording(&b, false);
     Ok(match failed {
@@ -175,7 +176,7 @@ pub fn calibrate(args: &CalibrateArgs) -> Result<u8, Failed> {
     if let Some(path) = &args.markdown {
         files::write(path, &text).map_err(failure)?;
     }
-    println!("{text}");
+    say!("{text}");
     Ok(exit::OK)
 }
 
@@ -190,8 +191,8 @@ pub fn list(args: &ListArgs) -> Result<u8, Failed> {
     if !args.checksums {
         for e in entries {
             match e.skip {
-                None => println!("{}", e.spec.name),
-                Some(why) => println!("{}  (not here: {why})", e.spec.name),
+                None => say!("{}", e.spec.name),
+                Some(why) => say!("{}  (not here: {why})", e.spec.name),
             }
         }
         return Ok(exit::OK);
@@ -212,7 +213,7 @@ pub fn list(args: &ListArgs) -> Result<u8, Failed> {
             sums.insert(without.to_owned(), sum);
         }
     }
-    sums.iter().for_each(|(name, sum)| println!("\"{name}\" = \"{sum}\""));
+    sums.iter().for_each(|(name, sum)| say!("\"{name}\" = \"{sum}\""));
     Ok(exit::OK)
 }
 
@@ -239,6 +240,6 @@ pub fn peak_memory(args: &MemoryArgs) -> Result<u8, Failed> {
     let MemoryArgs { model, tier, kv, threads, depth, batch } = args.clone();
     let measure = Measure { what: What::Resident, depth, batch };
     let peak = memory::of_this_process(&Case { path: model, tier, kv, threads, measure }).map_err(usage)?;
-    println!("{}", serde_json::to_string(&peak).map_err(|e| failure(e.to_string()))?);
+    say!("{}", serde_json::to_string(&peak).map_err(|e| failure(e.to_string()))?);
     Ok(exit::OK)
 }

@@ -5,6 +5,22 @@ use crate::record::{Benchmark, FailureKind, Recording, Unit};
 use crate::taint::Taint;
 use std::fmt::Write;
 
+/// A line of the program's output. `println!` would panic where nobody reads any more (`| head`): the work goes on, and its files and
+/// exit code count.
+#[macro_export]
+macro_rules! say {
+    ($($argument:tt)*) => { $crate::print::line(format_args!($($argument)*)) };
+}
+
+/// What `say!` calls.
+pub fn line(text: std::fmt::Arguments<'_>) {
+    use std::io::Write;
+    match writeln!(std::io::stdout().lock(), "{text}") {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => eprintln!("cannot write the output: {e}"),
+        _ => {}
+    }
+}
+
 /// `1.234 ms`, `56.7 MB`.
 pub fn amount(value: f64, unit: Unit) -> String {
     let scaled = |steps: &[(f64, &str)]| {

@@ -54,6 +54,15 @@ fn expect(output: &Output, code: i32, words: &[&str]) {
     }
 }
 
+#[test]
+fn a_reader_that_went_away_is_no_error() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut list = Command::new(env!("CARGO_BIN_EXE_kinglet-bench"));
+    let output = list.arg("list").stdout(writer).stderr(Stdio::piped()).output().unwrap();
+    assert_eq!((output.status.code(), said(&output)), (Some(0), String::new()));
+}
+
 /// A command whose numbers have a little noise, by its process id.
 fn samples(ns: u32) -> String {
     format!("samples:sh -c 'echo sort $(({ns}000 + $$ % 7)); echo size 100 bytes'")

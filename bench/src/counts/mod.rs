@@ -8,6 +8,7 @@ pub mod counters;
 pub mod file;
 mod step;
 
+use crate::say;
 use crate::tools::{Fail, code};
 use counters::{Counter, Scratch, Uncounted};
 use file::{Change, Compiler, Entries, Record};
@@ -78,7 +79,7 @@ pub fn run(args: &Args) -> Result<(), Fail> {
     let now = count_all(args, &root, &program)?;
     if args.list {
         for ((kernel, counter), (shape, n)) in &now.entries {
-            println!("{n:>12}  {kernel} ({shape}, {counter})");
+            say!("{n:>12}  {kernel} ({shape}, {counter})");
         }
     }
     if args.record {
@@ -112,13 +113,13 @@ fn count_all(args: &Args, root: &Path, program: &Path) -> Result<Counted, Fail> 
         match counters::count(counter, program, &args.arch, tier, &args.filter, &scratch) {
             Ok(counts) => {
                 let (n, name, took) = (counts.len(), counter.name(), start.elapsed().as_secs_f64());
-                println!("{tier}: {n} kernels by {name} in {took:.1} s");
+                say!("{tier}: {n} kernels by {name} in {took:.1} s");
                 let key = |kernel| (kernel, name.to_owned());
                 all.entries.extend(counts.into_iter().map(|c| (key(c.kernel), (c.shape, c.instructions))));
                 all.counters.insert(name.to_owned(), counter.version(&args.arch).unwrap_or_default());
                 all.tiers.push(tier);
             }
-            Err(Uncounted::NotHere(why)) => println!("NOT COUNTED: {tier}: {why}"),
+            Err(Uncounted::NotHere(why)) => say!("NOT COUNTED: {tier}: {why}"),
             Err(Uncounted::Failed(why)) => return Err(Fail::new(code::FAILURE, why)),
         }
     }
@@ -146,7 +147,7 @@ fn record(
     counters.extend(now.counters);
     let record = Record { architecture: args.arch.clone(), compiler, counters, entries };
     record.write(path)?;
-    println!("recorded {} counts in {}", record.entries.len(), path.display());
+    say!("recorded {} counts in {}", record.entries.len(), path.display());
     Ok(())
 }
 
@@ -162,13 +163,13 @@ fn asked(args: &Args, now: &Counted, kernel: &str, counter: &str) -> bool {
 fn check(old: &Record, now: &Counted, args: &Args) -> Result<(), Fail> {
     let found = file::changes(&old.entries, &now.entries, |k, c| asked(args, now, k, c));
     if found.is_empty() {
-        println!("{} counts are those on record", now.entries.len());
+        say!("{} counts are those on record", now.entries.len());
         return Ok(());
     }
     print_changes(&found);
     for (name, version) in &now.counters {
         if let Some(was) = old.counters.get(name).filter(|was| *was != version) {
-            println!("note: recorded with {was}, counted with {version}");
+            say!("note: recorded with {was}, counted with {version}");
         }
     }
     let worst = &found[0].0.0;
@@ -185,13 +186,13 @@ fn print_changes(changes: &[((String, String), Change)]) {
         match change {
             Change::Count { old, new } => {
                 let ratio = *new as f64 / (*old).max(1) as f64;
-                println!("CHANGED {kernel} ({counter}): {old} -> {new} instructions, ratio {ratio:.4}");
+                say!("CHANGED {kernel} ({counter}): {old} -> {new} instructions, ratio {ratio:.4}");
             }
             Change::Shape { old, new } => {
-                println!("CHANGED {kernel} ({counter}): now {new}, on record {old}")
+                say!("CHANGED {kernel} ({counter}): now {new}, on record {old}")
             }
-            Change::New(n) => println!("NEW {kernel} ({counter}): {n} instructions"),
-            Change::Gone => println!("GONE {kernel} ({counter})"),
+            Change::New(n) => say!("NEW {kernel} ({counter}): {n} instructions"),
+            Change::Gone => say!("GONE {kernel} ({counter})"),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! against the good one, or, with `--counts`, by a kernel's executed instructions, which is exact.
 
 use crate::counts::counters::{self, Counter, Scratch, Uncounted};
+use crate::say;
 use crate::source::{cache, commit, git};
 use crate::tools::{Fail, code};
 use kinglet_kernels::Tier;
@@ -110,7 +111,7 @@ pub fn run(args: &Args) -> Result<(), Fail> {
         }
         let now = said.clone();
         let judged = judge.judge(&tree, &now)?;
-        println!(
+        say!(
             "{} is {}: {}",
             &now[..now.len().min(9)],
             judged.word(),
@@ -120,10 +121,10 @@ pub fn run(args: &Args) -> Result<(), Fail> {
         if told.contains("is the first bad commit") || told.contains("first 'bad' commit could be any of") {
             let first =
                 told.lines().next().unwrap_or_default().split(' ').next().unwrap_or_default().to_owned();
-            println!("\n{told}");
+            say!("\n{told}");
             let what = args.counts.as_deref().or(args.filter.as_deref()).unwrap_or_default();
             let how = if args.counts.is_some() { "changed" } else { "got slower" };
-            println!("\n{what} {how} with {first}");
+            say!("\n{what} {how} with {first}");
             return Ok(());
         }
         said = tree.git(&["rev-parse", "BISECT_HEAD"])?;
@@ -169,7 +170,7 @@ impl<'a> Judge<'a> {
         let counted = judge.count(tree, good)?;
         let counted =
             counted.ok_or_else(|| Fail::new(code::INPUT, format!("{} does not build", args.good)))?;
-        println!("{kernel}: {counted} instructions at {}", args.good);
+        say!("{kernel}: {counted} instructions at {}", args.good);
         if let Judge::Counts { fast, .. } = &mut judge {
             *fast = counted;
         }
@@ -207,7 +208,7 @@ impl<'a> Judge<'a> {
         }
         let Some(n) = self.count(tree, commit)? else { return Ok(Judged::Skip) };
         let Judge::Counts { kernel, fast, slow, .. } = self else { return Ok(Judged::Skip) };
-        println!("{kernel}: {n} instructions at {}", &commit[..commit.len().min(9)]);
+        say!("{kernel}: {n} instructions at {}", &commit[..commit.len().min(9)]);
         // The first one judged is the bad end.
         let slow = *slow.get_or_insert(n);
         Ok(if nearer_to(n, *fast, slow) { Judged::Good } else { Judged::Bad })

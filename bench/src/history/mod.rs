@@ -6,6 +6,7 @@ use crate::counts::file::Record;
 use crate::record::{Recording, Unit};
 use crate::report::rows::{change, figure};
 use crate::report::{Report, html};
+use crate::say;
 use crate::source::git;
 use crate::tools::{Fail, code, put};
 use std::collections::BTreeMap;
@@ -108,7 +109,7 @@ fn page(
     }
     let base = all.len().checked_sub(2).map(|i| all[i].clone());
     put(Some(path), &html::page(&Report { recordings: all, base, comparison: None }))?;
-    println!("wrote {}", path.display());
+    say!("wrote {}", path.display());
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 //! and our GEMM, quantization of activations included.
 
 use super::gemm::{Graphs, Product};
+use crate::say;
 use crate::stats::median;
 use crate::weights;
 use kinglet_kernels::{Format, Kernels, MatMut, Matrix, QuantizedRows, Tier};
@@ -110,8 +111,8 @@ pub fn serve(libraries: &Path, tier: Tier, rounds: usize) -> Result<(), String> 
         let both = compare(&ggml, &kernels, format, rounds)
             .and_then(|one| Ok(format!("{one} {}", compare_many(&ggml, &kernels, format, rounds)?)));
         match both {
-            Ok(line) => println!("{format} {line}"),
-            Err(why) => println!("{format} error: {why}"),
+            Ok(line) => say!("{format} {line}"),
+            Err(why) => say!("{format} error: {why}"),
         }
     }
     Ok(())

@@ -11,6 +11,7 @@ mod roof;
 mod table;
 mod worker;
 
+use crate::say;
 use crate::tools::{Fail, code, put};
 use build::Isa;
 use kinglet::decoder::cache_bytes_read;
@@ -122,7 +123,7 @@ struct Output {
 
 impl Output {
     fn line(&mut self, line: &str) {
-        println!("{line}");
+        say!("{line}");
         self.text += line;
         self.text.push('\n');
     }

@@ -13,6 +13,7 @@ pub mod text;
 
 use crate::comparison::Comparison;
 use crate::record::{Recording, SCHEMA};
+use crate::say;
 use crate::tools::{Fail, code, put};
 use std::path::{Path, PathBuf};
 
@@ -70,7 +71,7 @@ pub fn run(args: &Args) -> Result<(), Fail> {
     let report = report.filtered(&args.filter).map_err(|e| Fail::new(code::INPUT, e))?;
     if let Some(path) = &args.html {
         put(Some(path), &html::page(&report))?;
-        println!("wrote {}", path.display());
+        say!("wrote {}", path.display());
         return Ok(());
     }
     let text =
