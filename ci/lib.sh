@@ -22,10 +22,10 @@ die() {
   exit 1
 }
 
-# build_programs: kinglet and kinglet-bench. One test is built with them because dependencies then have the
+# build_programs: kinglet, kinglet-bench and libkinglet. One test is built with them because dependencies then have the
 # features that they have in `cargo test --workspace`: after it, nothing is left to build.
 build_programs() {
-  cargo build --release --workspace --bins --test tier
+  cargo build --release --workspace --lib --bins --test tier
 }
 
 # Commands that need root, as root or through sudo.

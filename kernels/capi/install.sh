@@ -1,19 +1,24 @@
 #!/usr/bin/env bash
 # Builds libkinglet and installs header, shared and static library, pkg-config file and CMake config.
 #
-#   kernels/capi/install.sh [--prefix DIR] [--libdir DIR]
+#   kernels/capi/install.sh [--prefix DIR] [--libdir DIR] [--no-build]
 #
 # --prefix: default /usr/local. --libdir: below it, default lib. DESTDIR is put before both, for packagers. CARGO_BUILD_TARGET builds for
-# another architecture.
+# another architecture. --no-build: installs what `cargo build --release -p kinglet-capi` has built before, perhaps as another user.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-prefix=/usr/local libdir=lib
+prefix=/usr/local libdir=lib build=yes
 while (($#)); do
   case $1 in
+  --no-build)
+    build=no
+    shift
+    continue
+    ;;
   --prefix) prefix=${2:?--prefix needs a directory} ;;
   --libdir) libdir=${2:?--libdir needs a directory} ;;
   *)
-    echo "$0: unknown option $1; there are --prefix DIR and --libdir DIR" >&2
+    echo "$0: unknown option $1; there are --prefix DIR, --libdir DIR and --no-build" >&2
     exit 2
     ;;
   esac
@@ -23,12 +28,16 @@ done
 # Files say where they are, so it has to be the whole path.
 [[ $prefix == /* ]] || prefix=$PWD/$prefix
 from_here() (cd "$here" && "$@") # cargo reads the repository's settings only there
-from_here cargo build --release
+[[ $build == no ]] || from_here cargo build --release
 target=$(from_here cargo metadata --no-deps --format-version 1 |
   sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 built=$target/${CARGO_BUILD_TARGET:+$CARGO_BUILD_TARGET/}release
 version=$(from_here cargo metadata --no-deps --format-version 1 |
   sed 's/.*"name":"kinglet-capi","version":"\([^"]*\)".*/\1/')
+if [[ ! -e $built/libkinglet_c.a ]]; then
+  echo "$0: $built has no libkinglet_c.a; leave --no-build out" >&2
+  exit 1
+fi
 abi=$(sed -n 's/^#define KINGLET_ABI_VERSION //p' "$here/include/kinglet.h")
 # What a static library leaves to the program that links it.
 private="-lm -lpthread -ldl"

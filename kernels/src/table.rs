@@ -23,12 +23,7 @@ pub(crate) struct Matmul {
     pub scratch: fn(usize) -> usize,
     /// Their register tiles, for the list of kernels; the GEMV's columns are the most that it takes. `None` where it runs
     /// another tier's.
-    #[cfg_attr(
-        not(test),
-        allow(dead_code, reason = "compared with the list, which also has tiers of other architectures")
-    )]
     pub gemv: Option<Tile>,
-    #[cfg_attr(not(test), allow(dead_code, reason = "as above"))]
     pub gemm: Option<Tile>,
 }
 
