@@ -93,7 +93,7 @@ KINGLET_LIBRARY=$prefix/lib/libkinglet.so OMP_NUM_THREADS=1 "$venv/bin/python" -
 heading "capi: random calls under AddressSanitizer"
 host=$(rustc -vV | sed -n 's/^host: //p')
 if rustup run nightly rustc -V >/dev/null 2>&1; then
-  # Not optimized: it compiles in a fifth of the time, and nothing that could be wrong is optimized away. Such code takes larger stacks.
+  # Not optimized: it compiles in a fraction of the time, and nothing that could be wrong is optimized away. Such code takes larger stacks.
   # With the standard library's checks of what unsafe functions ask for, and of arithmetic that wraps.
   CARGO_TARGET_DIR=$TARGET_DIR/asan RUSTFLAGS=-Zsanitizer=address RUST_MIN_STACK=$((64 << 20)) CARGO_PROFILE_RELEASE_OPT_LEVEL=0 \
     CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS=true \

@@ -5,9 +5,9 @@ use crate::cli::{
 };
 use crate::compare::{Options, Program, wanted};
 use crate::judge::Rule;
+use crate::print::say;
 use crate::record::{Name, Recording};
 use crate::samples::CommandSuite;
-use crate::say;
 use crate::source::Workers;
 use crate::suite::Suite;
 use crate::suites::KingletSuite;

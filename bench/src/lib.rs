@@ -3,7 +3,7 @@
 //! The program is `kinglet-bench`; this library is for engine authors who bring a suite of their own ([`suite`]) and for
 //! reports ([`record`]). `bench/README.md` explains both.
 
-// `say!` instead: see there.
+// `print::say!` instead: see there.
 #![warn(clippy::print_stdout)]
 
 pub mod baseline;

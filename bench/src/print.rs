@@ -7,13 +7,13 @@ use std::fmt::Write;
 
 /// A line of the program's output. `println!` would panic where nobody reads any more (`| head`): the work goes on, and its files and
 /// exit code count.
-#[macro_export]
 macro_rules! say {
     ($($argument:tt)*) => { $crate::print::line(format_args!($($argument)*)) };
 }
+pub(crate) use say;
 
 /// What `say!` calls.
-pub fn line(text: std::fmt::Arguments<'_>) {
+pub(crate) fn line(text: std::fmt::Arguments<'_>) {
     use std::io::Write;
     match writeln!(std::io::stdout().lock(), "{text}") {
         Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => eprintln!("cannot write the output: {e}"),

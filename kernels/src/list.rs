@@ -339,8 +339,8 @@ pub fn compare_with_tables(mut wrong: impl FnMut(Kernel)) -> usize {
         for listed in of(tier) {
             let owner = Table::of(listed.tier);
             let of_owner = |same: fn(&Table, &Table) -> bool| {
-                let earlier = tables().take_while(|(other, _)| *other < listed.tier);
-                owner.is_some_and(|o| same(o, table)) && earlier.into_iter().all(|(_, e)| !same(e, table))
+                let mut earlier = tables().take_while(|(other, _)| *other < listed.tier);
+                owner.is_some_and(|o| same(o, table)) && earlier.all(|(_, e)| !same(e, table))
             };
             let right = match (listed.op, listed.operand) {
                 (op @ (Op::Gemv | Op::Gemm), Operand::Weights(format)) if !format.is_float() => {

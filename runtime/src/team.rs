@@ -1,7 +1,7 @@
 //! Threads: rayon's pool, entered once per batch of tokens, with a cheap hand-out of work inside.
 //!
 //! A [`Team::region`] wakes the pool's threads once. Inside it, [`Crew::for_each`] hands out chunks of one operation
-//! through an atomic word for each thread, so an operation costs well under a microsecond to start and join instead of a
+//! through an atomic word for each thread, so an operation costs about a microsecond to start and join instead of a
 //! fork/join of the pool. Results never depend on who computed a chunk (law 1).
 //!
 //! **Beside other processes.** Each thread begins with its own part of the chunks, and one that has finished takes over what

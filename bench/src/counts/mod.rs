@@ -8,7 +8,7 @@ pub mod counters;
 pub mod file;
 mod step;
 
-use crate::say;
+use crate::print::say;
 use crate::tools::{Fail, code};
 use counters::{Counter, Scratch, Uncounted};
 use file::{Change, Compiler, Entries, Record};

@@ -4,7 +4,7 @@
 //! against the good one, or, with `--counts`, by a kernel's executed instructions, which is exact.
 
 use crate::counts::counters::{self, Counter, Scratch, Uncounted};
-use crate::say;
+use crate::print::say;
 use crate::source::{cache, commit, git};
 use crate::tools::{Fail, code};
 use kinglet_kernels::Tier;

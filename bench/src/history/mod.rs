@@ -3,10 +3,10 @@
 pub mod bisect;
 
 use crate::counts::file::Record;
+use crate::print::say;
 use crate::record::{Recording, Unit};
 use crate::report::rows::{change, figure};
 use crate::report::{Report, html};
-use crate::say;
 use crate::source::git;
 use crate::tools::{Fail, code, put};
 use std::collections::BTreeMap;

@@ -2,7 +2,7 @@
 //! and our GEMM, quantization of activations included.
 
 use super::gemm::{Graphs, Product};
-use crate::say;
+use crate::print::say;
 use crate::stats::median;
 use crate::weights;
 use kinglet_kernels::{Format, Kernels, MatMut, Matrix, QuantizedRows, Tier};

@@ -11,7 +11,7 @@ mod roof;
 mod table;
 mod worker;
 
-use crate::say;
+use crate::print::say;
 use crate::tools::{Fail, code, put};
 use build::Isa;
 use kinglet::decoder::cache_bytes_read;

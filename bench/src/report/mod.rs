@@ -12,8 +12,8 @@ mod tests;
 pub mod text;
 
 use crate::comparison::Comparison;
+use crate::print::say;
 use crate::record::{Recording, SCHEMA};
-use crate::say;
 use crate::tools::{Fail, code, put};
 use std::path::{Path, PathBuf};
 

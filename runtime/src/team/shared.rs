@@ -51,7 +51,7 @@ struct Apart<T>(T);
 
 type Job = *const (dyn Fn(usize, usize) + Sync);
 
-/// What one thread begins an operation with. In one line, because a line travels from core to core in a tenth of a microsecond.
+/// What one thread begins an operation with. In one line: what crosses from core to core is what an operation waits for.
 #[derive(Debug, Default)]
 struct Share {
     /// A [`Queue`].
@@ -174,16 +174,13 @@ impl Shared {
 
     /// Takes the next chunk of `worker`'s own, or else the last one of another thread's; and whose it was.
     fn claim(&self, worker: usize) -> Option<(usize, usize)> {
-        self.claim_own(worker).or_else(|| self.claim_other(worker))
+        let threads = self.shares.len();
+        let other = || (1..threads).find_map(|i| self.claim_from((worker + i) % threads, false));
+        self.claim_own(worker).or_else(other)
     }
 
     fn claim_own(&self, worker: usize) -> Option<(usize, usize)> {
         self.claim_from(worker, true)
-    }
-
-    fn claim_other(&self, worker: usize) -> Option<(usize, usize)> {
-        let threads = self.shares.len();
-        (1..threads).find_map(|i| self.claim_from((worker + i) % threads, false))
     }
 
     fn claim_from(&self, owner: usize, own: bool) -> Option<(usize, usize)> {
@@ -218,9 +215,10 @@ impl Shared {
             if seen == Queue::QUIT {
                 return;
             }
-            // What it has run is counted before it looks at what others have left, which takes as long as a small chunk.
+            // Counted before it looks at what others have left, which takes as long as a small chunk.
             self.run_chunks(worker, || self.claim_own(worker));
-            self.run_chunks(worker, || self.claim_other(worker));
+            // Its own again, too: the others may be at the next operation by now.
+            self.run_chunks(worker, || self.claim(worker));
         }
     }
 
