@@ -167,6 +167,20 @@ fn assert_fails(args: &[&str], code: i32, words: &[&str]) {
 }
 
 #[test]
+fn a_tier_of_the_environment_that_does_not_exist_is_named() {
+    for verb in [&["cpu"][..], &["run", "../reference/fixtures/tiny-gemma2/model.gguf", "x"]] {
+        let mut command = own_program(env!("CARGO_BIN_EXE_kinglet").as_ref());
+        let out = command.args(verb).env("KINGLET_TIER", "sse9").output().unwrap();
+        let stderr = String::from_utf8(out.stderr).unwrap();
+        assert_eq!((out.status.code(), out.stdout.len()), (Some(2), 0), "{stderr}");
+        assert!(
+            stderr.starts_with("kinglet: KINGLET_TIER: unknown tier `sse9`; usable here: scalar"),
+            "{stderr}"
+        );
+    }
+}
+
+#[test]
 fn the_program_says_what_is_wrong() {
     let folder = Folder::new("bad-input");
     let path = |name: &str, b: &Builder| folder.write(name, &b.bytes()).to_str().unwrap().to_owned();

@@ -1,7 +1,7 @@
 //! `kinglet cpu`: what this CPU can run.
 
 use super::CliError;
-use super::options::Verbosity;
+use super::options::{Verbosity, default_tier};
 use crate::machine::Cpus;
 use kinglet_kernels::Tier;
 use kinglet_kernels::list::{self, Kernel, Operand};
@@ -31,7 +31,7 @@ pub struct Args {
 /// # Errors
 /// When `KINGLET_TIER` names a tier that cannot run, or the output cannot be written.
 pub fn run(args: &Args, _: Verbosity) -> Result<(), CliError> {
-    let chosen = Tier::choose().map_err(CliError::usage)?;
+    let chosen = default_tier()?;
     if args.kernels {
         let text = kernels(chosen, args.json)?;
         return writeln!(std::io::stdout().lock(), "{text}").map_err(|e| CliError::output(&e));

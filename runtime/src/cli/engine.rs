@@ -1,6 +1,6 @@
 //! What the verbs that run a model share: from a name to an open file, from options to threads and a session.
 
-use super::options::{EngineArgs, KvType, ModelArg, Verbosity};
+use super::options::{EngineArgs, KvType, ModelArg, Verbosity, default_tier};
 use super::{CliError, model_path};
 use crate::decoder::{DecodeError, Session, SessionOptions, cache_bytes};
 use crate::gguf::Gguf;
@@ -45,11 +45,8 @@ impl Counts {
 
 /// The kernels that the options ask for.
 pub(super) fn kernels(args: &EngineArgs) -> Result<Kernels, CliError> {
-    let kernels = match args.tier {
-        Some(tier) => Kernels::with_tier(tier),
-        None => Kernels::detect(),
-    };
-    kernels.map_err(CliError::usage)
+    let tier = args.tier.map_or_else(default_tier, Ok)?;
+    Kernels::with_tier(tier).map_err(CliError::usage)
 }
 
 impl Engine {

@@ -1,5 +1,6 @@
 //! Option groups that verbs share. Values are checked here, so that nonsense is an error naming its flag.
 
+use super::CliError;
 use clap::{Args, ValueEnum};
 use kinglet_kernels::Tier;
 
@@ -171,8 +172,15 @@ fn penalty(text: &str) -> Result<f32, String> {
 
 pub(super) fn tier(text: &str) -> Result<Tier, String> {
     let found = text.parse::<Tier>().and_then(|t| t.check().map(|()| t));
-    found.map_err(|e| {
-        let usable: Vec<&str> = Tier::usable().iter().map(|t| t.name()).collect();
-        format!("{e}; usable here: {}", usable.join(", "))
-    })
+    found.map_err(|e| with_usable(&e))
+}
+
+/// The tier that `KINGLET_TIER` names, or else the fastest.
+pub(super) fn default_tier() -> Result<Tier, CliError> {
+    Tier::choose().map_err(|e| CliError::usage(format!("KINGLET_TIER: {}", with_usable(&e))))
+}
+
+fn with_usable(e: &kinglet_kernels::Error) -> String {
+    let usable: Vec<&str> = Tier::usable().iter().map(|t| t.name()).collect();
+    format!("{e}; usable here: {}", usable.join(", "))
 }
