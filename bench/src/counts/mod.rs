@@ -233,7 +233,9 @@ pub fn root(given: Option<&Path>) -> Result<PathBuf, Fail> {
 pub(crate) fn build(root: &Path, arch: &str, target: Option<&Path>) -> Result<PathBuf, Fail> {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     let mut command = Command::new(&cargo);
-    command.args(["build", "--release", "-p", "kinglet-kernels", "--example", "count"]);
+    // One example of the whole workspace: dependencies have the features that they have in `cargo test --workspace`, after which
+    // the kernels are not built again.
+    command.args(["build", "--release", "--workspace", "--example", "count"]);
     command.args(["--message-format", "json-render-diagnostics"]).current_dir(root);
     if let Some(target) = target {
         command.arg("--target-dir").arg(target);
