@@ -14,10 +14,8 @@ pub(crate) use say;
 
 /// What `say!` calls.
 pub(crate) fn line(text: std::fmt::Arguments<'_>) {
-    use std::io::Write;
-    match writeln!(std::io::stdout().lock(), "{text}") {
-        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => eprintln!("cannot write the output: {e}"),
-        _ => {}
+    if let Err(e) = crate::tools::put(None, &format!("{text}\n")) {
+        eprintln!("{}", e.message);
     }
 }
 

@@ -242,7 +242,8 @@ struct Wait {
 }
 
 impl Wait {
-    /// Returns when `ready`, which becomes true by a write that [`Wait::notify`] follows, both sequentially consistent.
+    /// Returns when `ready`, which becomes true by a write that [`Wait::notify`] follows: one that is sequentially consistent, or
+    /// with such a fence between them.
     ///
     /// Either the writer sees this thread among the sleepers, or this thread, which counts itself before it looks again, sees
     /// the write; and the lock keeps a notification from falling between that look and the sleep.
