@@ -14,7 +14,8 @@ const TEXT: usize = 16;
 /// The largest memory of a process, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Peak {
-    /// All that was resident at once: with the pages of the model's file that were used, and the program's.
+    /// All that was resident at once: with the pages of the model's file that were used, and the program's. Linux maps pages around
+    /// the one that is asked for, and where the loader puts the program decides which: it varies by some hundred kilobytes.
     pub resident: u64,
     /// Of that, what is not of files. The system keeps no peak of this part: it is the largest after the model was opened, after
     /// the prompt, and after each token.
