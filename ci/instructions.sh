@@ -26,9 +26,9 @@ i386:x86-64)
   demands='
 every vpdpbusd ::AvxVnni as .*::(gemv|multiply)::<
 every vpdpbusd ::Avx512Vnni as .*::(gemv|multiply)::<
-every vpdpbusd ::AVX512::attention_page$
+every vpdpbusd ::float::table::avx512::attention_page$
 every tdpbssd  ::amx::kernel::(whole|halves)$
-only  vpdpbusd ::(AvxVnni as |Avx512Vnni as |AVX512::)
+only  vpdpbusd ::(AvxVnni as |Avx512Vnni as |float::table::avx512::)
 only  (tdp.*|tile.*|ldtilecfg|sttilecfg) ::amx::kernel::(whole|halves)$
 '
   ;;

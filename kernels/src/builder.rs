@@ -64,39 +64,21 @@ impl Builder {
     /// [`Error::UnknownTier`] or [`Error::UnusableTier`] when the exact tier or that of `KINGLET_TIER` does not exist, cannot run
     /// here, or is beyond the caps. It is never silently replaced.
     pub fn build(self) -> Result<Kernels, Error> {
-        let forced = match self.exact {
-            None if !self.ignore_environment => Tier::forced()?,
-            exact => exact,
-        };
-        match forced {
-            Some(tier) if !self.allows(tier) => Err(Error::UnusableTier {
-                tier,
-                why: message!("this program does not allow it (a cap on tiers)"),
-            }),
-            Some(tier) => Kernels::with_tier(tier),
+        if let Some(tier) = self.exact {
+            return self.allowed(tier);
+        }
+        match if self.ignore_environment { None } else { Tier::forced()? } {
+            Some(tier) => self.allowed(tier).map_err(Error::of_environment),
             None => Kernels::with_tier(Tier::fastest(|t| self.allows(t))),
         }
     }
-}
 
-#[cfg(all(test, feature = "std"))]
-mod tests {
-    use crate::{Error, Kernels, Tier};
-
-    #[test]
-    fn caps_bound_their_architecture_and_nothing_else() {
-        let usable = Tier::usable();
-        for cap in Tier::ALL {
-            let got = Kernels::builder().cap(*cap).ignore_environment().build().unwrap().tier();
-            let within = |t: &&Tier| match (t.arch(), cap.arch()) {
-                (_, None) => **t == Tier::Scalar,
-                (a, b) => a != b || *t <= cap,
-            };
-            assert_eq!(Some(&got), usable.iter().rfind(within), "cap {cap}");
+    /// The kernels of `tier`, if the caps allow it.
+    fn allowed(self, tier: Tier) -> Result<Kernels, Error> {
+        if self.allows(tier) {
+            return Kernels::with_tier(tier);
         }
-        let beyond = Kernels::builder().cap(Tier::Scalar).exact(*usable.last().unwrap()).build();
-        assert_eq!(beyond.is_err(), usable.len() > 1);
-        let foreign = if cfg!(target_arch = "x86_64") { Tier::Neon } else { Tier::Avx2 };
-        assert!(matches!(Kernels::builder().exact(foreign).build(), Err(Error::UnusableTier { .. })));
+        let why = message!("this program does not allow it (a cap on tiers)");
+        Err(Error::UnusableTier { tier, why, forced: false })
     }
 }

@@ -12,6 +12,8 @@ pub enum Error {
     UnknownTier {
         /// The name that was given.
         name: Message,
+        /// Whether it stands in `KINGLET_TIER`.
+        forced: bool,
     },
     /// A tier that exists but that this machine cannot run, or the program may not use.
     UnusableTier {
@@ -19,6 +21,8 @@ pub enum Error {
         tier: crate::Tier,
         /// What is missing, for instance `the CPU has no AVX2`.
         why: Message,
+        /// Whether it is the one that `KINGLET_TIER` names.
+        forced: bool,
     },
     /// Sizes that do not fit together.
     Shape {
@@ -33,11 +37,24 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// The same error, of a tier that `KINGLET_TIER` names: whoever reads it has to look there.
+    pub(crate) fn of_environment(mut self) -> Error {
+        if let Error::UnknownTier { forced, .. } | Error::UnusableTier { forced, .. } = &mut self {
+            *forced = true;
+        }
+        self
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Error::UnknownTier { forced: true, .. } | Error::UnusableTier { forced: true, .. } = self {
+            f.write_str("KINGLET_TIER: ")?;
+        }
         match self {
-            Error::UnknownTier { name } => write!(f, "unknown tier `{name}`"),
-            Error::UnusableTier { tier, why } => write!(f, "tier `{tier}` cannot run here: {why}"),
+            Error::UnknownTier { name, .. } => write!(f, "unknown tier `{name}`"),
+            Error::UnusableTier { tier, why, .. } => write!(f, "tier `{tier}` cannot run here: {why}"),
             Error::Shape { what } => write!(f, "shapes do not fit: {what}"),
             Error::FloatEnvironment { what } => write!(f, "floating-point settings: {what}"),
         }

@@ -53,7 +53,8 @@ impl Kernels {
     /// # Safety
     /// The CPU has every feature of [`Tier::requires`], and the operating system saves the registers they use.
     pub unsafe fn with_tier_unchecked(tier: Tier) -> Result<Kernels, Error> {
-        let no_table = || Error::UnusableTier { tier, why: "it is for another architecture".into() };
+        let no_table =
+            || Error::UnusableTier { tier, why: "it is for another architecture".into(), forced: false };
         Ok(Kernels { table: Table::of(tier).ok_or_else(no_table)? })
     }
 

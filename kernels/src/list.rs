@@ -329,8 +329,8 @@ macro_rules! names {
 float_kernels!(names!());
 
 /// Calls `wrong` for each kernel of this architecture that is not in the tables as it is listed, or is said to be a tier's own and
-/// is an earlier one's; the number of GEMV and GEMM kernels that tiers have themselves. For `tests/list.rs`; the unit tests of this
-/// crate should come to do without the tables, whose kernels are compiled once more for them.
+/// is an earlier one's; the number of GEMV and GEMM kernels that tiers have themselves. For `tests/list.rs`: unit tests of this crate do
+/// without the tables, because all kernels would be compiled once more for them.
 #[doc(hidden)]
 pub fn compare_with_tables(mut wrong: impl FnMut(Kernel)) -> usize {
     let mut own = 0;

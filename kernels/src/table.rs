@@ -1,6 +1,6 @@
 //! [`Table`]: what one tier offers. Scalar defaults, each tier overriding what it has.
 //!
-//! A tier is one `static TABLE` in its folder's `mod.rs`. [`crate::Kernels`] holds a reference to the table of a tier that
+//! A tier is one function `table` in its folder's `mod.rs`. [`crate::Kernels`] holds a reference to the table of a tier that
 //! [`crate::Tier::check`] has found usable: that is the proof that its `#[target_feature]` functions may be called.
 
 use crate::float::table::FloatTable;
@@ -49,27 +49,27 @@ impl Table {
     /// The table of `tier`, whether or not this machine can run it; `None` when it is for another architecture.
     pub(crate) fn of(tier: Tier) -> Option<&'static Table> {
         match tier {
-            Tier::Scalar => Some(&crate::scalar::TABLE),
+            Tier::Scalar => Some(crate::scalar::table()),
             #[cfg(target_arch = "x86_64")]
-            Tier::Avx2 => Some(&crate::x86_64::avx2::TABLE),
+            Tier::Avx2 => Some(crate::x86_64::avx2::table()),
             #[cfg(target_arch = "x86_64")]
-            Tier::AvxVnni => Some(&crate::x86_64::avx_vnni::TABLE),
+            Tier::AvxVnni => Some(crate::x86_64::avx_vnni::table()),
             #[cfg(target_arch = "x86_64")]
-            Tier::Avx512Vnni => Some(&crate::x86_64::avx512_vnni::TABLE),
+            Tier::Avx512Vnni => Some(crate::x86_64::avx512_vnni::table()),
             #[cfg(target_arch = "x86_64")]
-            Tier::AmxInt8 => Some(&crate::x86_64::amx::TABLE),
+            Tier::AmxInt8 => Some(crate::x86_64::amx::table()),
             #[cfg(target_arch = "aarch64")]
-            Tier::Neon => Some(&crate::aarch64::neon::TABLE),
+            Tier::Neon => Some(crate::aarch64::neon::table()),
             #[cfg(target_arch = "aarch64")]
-            Tier::DotProd => Some(&crate::aarch64::dotprod::TABLE),
+            Tier::DotProd => Some(crate::aarch64::dotprod::table()),
             #[cfg(target_arch = "aarch64")]
-            Tier::I8mm => Some(&crate::aarch64::i8mm::TABLE),
+            Tier::I8mm => Some(crate::aarch64::i8mm::table()),
             _ => None,
         }
     }
 
     /// The kernel for `format`: the tier's own, or the scalar one; `None` for float formats.
     pub(crate) fn matmul(&self, format: Format) -> Option<Matmul> {
-        (self.matmul)(format).or_else(|| (crate::scalar::TABLE.matmul)(format))
+        (self.matmul)(format).or_else(|| (crate::scalar::table().matmul)(format))
     }
 }

@@ -116,11 +116,11 @@ impl Tier {
                 let _ = write!(why, "{}{feature}", if i == 0 { " " } else { ", " });
             }
         }
-        Err(Error::UnusableTier { tier: self, why })
+        Err(Error::UnusableTier { tier: self, why, forced: false })
     }
 
     fn unusable(self, why: &str) -> Error {
-        Error::UnusableTier { tier: self, why: why.into() }
+        Error::UnusableTier { tier: self, why: why.into(), forced: false }
     }
 
     /// [`Tier::check`], and what must be asked of the operating system before the tier's code runs.
@@ -149,10 +149,10 @@ impl Tier {
     ///
     /// # Errors
     /// [`Error::UnknownTier`] or [`Error::UnusableTier`] when `KINGLET_TIER` names a tier that does not exist
-    /// or cannot run here. A forced tier is never silently replaced.
+    /// or cannot run here; the text names the variable. A forced tier is never silently replaced.
     pub fn choose() -> Result<Tier, Error> {
         match Tier::forced()? {
-            Some(tier) => tier.check().map(|()| tier),
+            Some(tier) => tier.check().map(|()| tier).map_err(Error::of_environment),
             None => Ok(Tier::fastest(|_| true)),
         }
     }
@@ -162,7 +162,7 @@ impl Tier {
     pub(crate) fn forced() -> Result<Option<Tier>, Error> {
         #[cfg(feature = "std")]
         if let Some(name) = std::env::var_os("KINGLET_TIER").filter(|name| !name.is_empty()) {
-            return name.to_string_lossy().parse().map(Some);
+            return name.to_string_lossy().parse().map(Some).map_err(Error::of_environment);
         }
         Ok(None)
     }
@@ -184,7 +184,7 @@ impl FromStr for Tier {
     type Err = Error;
     fn from_str(s: &str) -> Result<Tier, Error> {
         let found = Tier::ALL.iter().copied().find(|t| t.name() == s);
-        found.ok_or_else(|| Error::UnknownTier { name: s.into() })
+        found.ok_or_else(|| Error::UnknownTier { name: s.into(), forced: false })
     }
 }
 

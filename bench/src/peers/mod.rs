@@ -138,12 +138,8 @@ impl Output {
 /// # Errors
 /// When a model or llama.cpp cannot be used. What candle cannot do is a remark.
 pub fn run(args: &Args) -> Result<(), Fail> {
-    let tier = || {
-        args.tier.map_or_else(
-            || Tier::choose().map_err(|e| Fail::new(code::INPUT, format!("KINGLET_TIER: {e}"))),
-            Ok,
-        )
-    };
+    let tier =
+        || args.tier.map_or_else(|| Tier::choose().map_err(|e| Fail::new(code::INPUT, e.to_string())), Ok);
     if let Some(file) = &args.serve {
         let threads = usize::from(args.threads.first().copied().unwrap_or(1));
         return Ok(ours::serve(file, tier()?, threads, args.ctx)?);

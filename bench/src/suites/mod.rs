@@ -131,7 +131,7 @@ impl KingletSuite {
     }
 
     fn add_whole(&mut self, whole: &file::Whole, model: &std::path::Path) -> Result<(), String> {
-        let tier = Tier::choose().map_err(|e| format!("KINGLET_TIER: {e}"))?;
+        let tier = Tier::choose().map_err(|e| e.to_string())?;
         let stem = model.file_stem().map(|s| s.to_string_lossy().to_lowercase()).unwrap_or_default();
         let stem: String = stem.chars().map(|c| if c.is_whitespace() { '-' } else { c }).collect();
         let all = kinglet::machine::Cpus::detect().threads_batch();

@@ -57,7 +57,10 @@ macro_rules! define_struct {
 }
 float_kernels!(define_struct!());
 
-/// `float_table!(NAME, Lanes type, [attributes of every function])` defines `static NAME: FloatTable`.
+/// `float_table!(name, Lanes type, [attributes of every function])` defines the function that gives the table.
+///
+/// A function and not a static or constant: those are compiled into every program that contains this crate's code, with all
+/// that they refer to, and so into the unit tests, which need none of it.
 macro_rules! float_table {
     ($table:ident, $lanes:ty, $attrs:tt) => {
         $crate::float::table::float_kernels!(define_table!($table, $lanes, $attrs));
@@ -66,12 +69,10 @@ macro_rules! float_table {
 
 macro_rules! define_table {
     (($table:ident, $lanes:ty, $attrs:tt) $($(#[$doc:meta])* $name:ident: $module:ident($($arg:ident: $ty:ty),*);)*) => {
-        pub(crate) static $table: FloatTable = FloatTable {
-            $($name: {
-                instantiate!($attrs $name, $module, $lanes, $($arg: $ty),*);
-                $name
-            },)*
-        };
+        pub(crate) const fn $table() -> &'static FloatTable {
+            $(instantiate!($attrs $name, $module, $lanes, $($arg: $ty),*);)*
+            const { &FloatTable { $($name),* } }
+        }
     };
 }
 
@@ -85,10 +86,10 @@ macro_rules! instantiate {
     };
 }
 
-float_table!(SCALAR, super::lanes::Array16, []);
+float_table!(scalar, super::lanes::Array16, []);
 #[cfg(target_arch = "x86_64")]
-float_table!(AVX2, super::lanes::avx2::Ymm2, [#[target_feature(enable = "avx2,fma,f16c")]]);
+float_table!(avx2, super::lanes::avx2::Ymm2, [#[target_feature(enable = "avx2,fma,f16c")]]);
 #[cfg(target_arch = "x86_64")]
-float_table!(AVX512, super::lanes::avx512::Zmm, [#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]]);
+float_table!(avx512, super::lanes::avx512::Zmm, [#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]]);
 #[cfg(target_arch = "aarch64")]
-float_table!(NEON, super::lanes::neon::Q4, [#[target_feature(enable = "neon")]]);
+float_table!(neon, super::lanes::neon::Q4, [#[target_feature(enable = "neon")]]);

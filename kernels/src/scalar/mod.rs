@@ -8,8 +8,16 @@ use crate::list::tile;
 use crate::table::{Matmul, Table};
 use crate::{Format, Tier};
 
-pub(crate) static TABLE: Table =
-    Table { tier: Tier::Scalar, matmul, quantize: quantize::quantize, float: &crate::float::table::SCALAR };
+pub(crate) const fn table() -> &'static Table {
+    const {
+        &Table {
+            tier: Tier::Scalar,
+            matmul,
+            quantize: quantize::quantize,
+            float: crate::float::table::scalar(),
+        }
+    }
+}
 
 fn matmul(format: Format) -> Option<Matmul> {
     with_block!(format, B => Some(Matmul { run: matmul::matmul::<B>, scratch: |_| 0, gemv: tile(1, 1), gemm: tile(1, matmul::NR) }), else => None)

@@ -177,7 +177,7 @@ pub(super) fn tier(text: &str) -> Result<Tier, String> {
 
 /// The tier that `KINGLET_TIER` names, or else the fastest.
 pub(super) fn default_tier() -> Result<Tier, CliError> {
-    Tier::choose().map_err(|e| CliError::usage(format!("KINGLET_TIER: {}", with_usable(&e))))
+    Tier::choose().map_err(|e| CliError::usage(with_usable(&e)))
 }
 
 fn with_usable(e: &kinglet_kernels::Error) -> String {

@@ -1,8 +1,11 @@
 //! What several tests need: a folder of their own, and a small GGUF writer that lets a test say which byte is wrong.
-#![allow(dead_code, reason = "each test uses a part of it")]
+#![allow(dead_code, unused_imports, reason = "each test uses a part of it")]
 
+#[path = "../../../kernels/tests/support/own_program.rs"]
+mod own_program;
+
+pub use own_program::own_program;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 /// An empty folder for one test, removed when it passed.
 pub struct Folder(PathBuf);
@@ -33,16 +36,6 @@ impl Drop for Folder {
             let _ = std::fs::remove_dir_all(&self.0);
         }
     }
-}
-
-/// A command that runs one of our own programs, in the emulator when the tests run in one.
-pub fn own_program(path: &Path) -> Command {
-    let runner = std::env::var("KINGLET_TEST_RUNNER").unwrap_or_default();
-    let mut words = runner.split_whitespace();
-    let Some(emulator) = words.next() else { return Command::new(path) };
-    let mut command = Command::new(emulator);
-    command.args(words).arg(path);
-    command
 }
 
 /// Every file below a folder, relative to it, sorted.

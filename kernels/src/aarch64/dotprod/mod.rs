@@ -11,9 +11,13 @@ use super::neon;
 use crate::Tier;
 use crate::table::Table;
 
-pub(crate) static TABLE: Table = Table {
-    tier: Tier::DotProd,
-    matmul: neon::matmul::<dot::DotProd>,
-    quantize: neon::quantize::quantize,
-    float: &crate::float::table::NEON,
-};
+pub(crate) const fn table() -> &'static Table {
+    const {
+        &Table {
+            tier: Tier::DotProd,
+            matmul: neon::matmul::<dot::DotProd>,
+            quantize: neon::quantize::quantize,
+            float: crate::float::table::neon(),
+        }
+    }
+}

@@ -11,9 +11,13 @@ use super::neon;
 use crate::Tier;
 use crate::table::Table;
 
-pub(crate) static TABLE: Table = Table {
-    tier: Tier::I8mm,
-    matmul: neon::matmul::<dot::I8mm>,
-    quantize: neon::quantize::quantize,
-    float: &crate::float::table::NEON,
-};
+pub(crate) const fn table() -> &'static Table {
+    const {
+        &Table {
+            tier: Tier::I8mm,
+            matmul: neon::matmul::<dot::I8mm>,
+            quantize: neon::quantize::quantize,
+            float: crate::float::table::neon(),
+        }
+    }
+}

@@ -24,12 +24,16 @@ use crate::{Format, Tier};
 use dot::Dot;
 use tile::TileFormat;
 
-pub(crate) static TABLE: Table = Table {
-    tier: Tier::Neon,
-    matmul: matmul::<dot::Neon>,
-    quantize: quantize::quantize,
-    float: &crate::float::table::NEON,
-};
+pub(crate) const fn table() -> &'static Table {
+    const {
+        &Table {
+            tier: Tier::Neon,
+            matmul: matmul::<dot::Neon>,
+            quantize: quantize::quantize,
+            float: crate::float::table::neon(),
+        }
+    }
+}
 
 /// The kernels of an aarch64 tier, with its dot product.
 pub(super) fn matmul<D: Dot>(format: Format) -> Option<Matmul> {

@@ -10,12 +10,16 @@ use super::{avx2, formats};
 use crate::table::{Matmul, Table};
 use crate::{Format, Tier};
 
-pub(crate) static TABLE: Table = Table {
-    tier: Tier::AmxInt8,
-    matmul: kernels,
-    quantize: avx2::quantize::quantize,
-    float: &crate::float::table::AVX512,
-};
+pub(crate) const fn table() -> &'static Table {
+    const {
+        &Table {
+            tier: Tier::AmxInt8,
+            matmul: kernels,
+            quantize: avx2::quantize::quantize,
+            float: crate::float::table::avx512(),
+        }
+    }
+}
 
 /// From this many columns on, products with weights of a quantized format run on tile registers.
 pub(crate) fn fewest_columns(format: Format) -> usize {

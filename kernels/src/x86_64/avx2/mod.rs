@@ -6,9 +6,13 @@ use super::simd;
 use crate::Tier;
 use crate::table::Table;
 
-pub(crate) static TABLE: Table = Table {
-    tier: Tier::Avx2,
-    matmul: super::kernels::<simd::Avx2>,
-    quantize: quantize::quantize,
-    float: &crate::float::table::AVX2,
-};
+pub(crate) const fn table() -> &'static Table {
+    const {
+        &Table {
+            tier: Tier::Avx2,
+            matmul: super::kernels::<simd::Avx2>,
+            quantize: quantize::quantize,
+            float: crate::float::table::avx2(),
+        }
+    }
+}
