@@ -230,8 +230,8 @@ fn memory_is_that_of_a_process_which_does_nothing_else() {
     };
     let (resident, anonymous) = peak("0");
     assert!(0 < anonymous && anonymous < resident, "{anonymous} of {resident}");
-    // Where the loader puts a program decides which of its pages come along with others: resident memory varies by a megabyte
-    // from launch to launch. These positions take six.
+    // Where the loader puts a program decides which of its pages come along with others: resident memory varies by nearly a
+    // megabyte from launch to launch. These positions take six.
     let deep = peak("3000");
     assert!(
         deep.0 > resident && deep.1 > anonymous,

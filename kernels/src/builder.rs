@@ -1,6 +1,5 @@
 //! [`Builder`]: which tier, when the fastest usable one is not what is wanted.
 
-use crate::error::message;
 use crate::{Error, Kernels, Tier};
 
 /// Chooses a tier by more than what the machine can run. Made by [`Kernels::builder`].
@@ -67,7 +66,8 @@ impl Builder {
         if let Some(tier) = self.exact {
             return self.allowed(tier);
         }
-        match if self.ignore_environment { None } else { Tier::forced()? } {
+        let forced = if self.ignore_environment { None } else { Tier::forced()? };
+        match forced {
             Some(tier) => self.allowed(tier).map_err(Error::of_environment),
             None => Kernels::with_tier(Tier::fastest(|t| self.allows(t))),
         }
@@ -75,10 +75,9 @@ impl Builder {
 
     /// The kernels of `tier`, if the caps allow it.
     fn allowed(self, tier: Tier) -> Result<Kernels, Error> {
-        if self.allows(tier) {
-            return Kernels::with_tier(tier);
+        if !self.allows(tier) {
+            return Err(tier.unusable("this program does not allow it (a cap on tiers)"));
         }
-        let why = message!("this program does not allow it (a cap on tiers)");
-        Err(Error::UnusableTier { tier, why, forced: false })
+        Kernels::with_tier(tier)
     }
 }

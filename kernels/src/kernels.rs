@@ -53,9 +53,8 @@ impl Kernels {
     /// # Safety
     /// The CPU has every feature of [`Tier::requires`], and the operating system saves the registers they use.
     pub unsafe fn with_tier_unchecked(tier: Tier) -> Result<Kernels, Error> {
-        let no_table =
-            || Error::UnusableTier { tier, why: "it is for another architecture".into(), forced: false };
-        Ok(Kernels { table: Table::of(tier).ok_or_else(no_table)? })
+        let table = Table::of(tier).ok_or_else(|| tier.unusable("it is for another architecture"))?;
+        Ok(Kernels { table })
     }
 
     /// Another choice of a tier: with a cap, or without the environment's say.

@@ -352,7 +352,7 @@ pub fn compare_with_tables(mut wrong: impl FnMut(Kernel)) -> usize {
                 // No table has it: there is one for all.
                 (Op::DequantizeRow, _) => listed.tier == Tier::Scalar,
                 (Op::Quantize, _) => of_owner(|a, b| core::ptr::fn_addr_eq(a.quantize, b.quantize)),
-                _ => of_owner(|a, b| core::ptr::eq(a.float, b.float)),
+                _ => of_owner(|a, b| a.float.equals(b.float)),
             };
             if !right {
                 wrong(listed);

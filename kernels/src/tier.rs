@@ -116,10 +116,11 @@ impl Tier {
                 let _ = write!(why, "{}{feature}", if i == 0 { " " } else { ", " });
             }
         }
-        Err(Error::UnusableTier { tier: self, why, forced: false })
+        Err(self.unusable(why))
     }
 
-    fn unusable(self, why: &str) -> Error {
+    /// The error of a tier that somebody asked for.
+    pub(crate) fn unusable(self, why: impl Into<Message>) -> Error {
         Error::UnusableTier { tier: self, why: why.into(), forced: false }
     }
 

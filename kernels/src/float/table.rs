@@ -53,6 +53,13 @@ macro_rules! define_struct {
         pub(crate) struct FloatTable {
             $($(#[$doc])* pub(super) $name: unsafe fn($($ty),*),)*
         }
+
+        impl FloatTable {
+            /// Whether all kernels are those of `other`.
+            pub(crate) fn equals(&self, other: &FloatTable) -> bool {
+                $(core::ptr::fn_addr_eq(self.$name, other.$name))&&*
+            }
+        }
     };
 }
 float_kernels!(define_struct!());
