@@ -1,7 +1,7 @@
 //! [`Table`]: what one tier offers. Scalar defaults, each tier overriding what it has.
 //!
-//! A tier is one function `table` in its folder's `mod.rs` (no static: see `float_table!`). [`crate::Kernels`] holds a reference to the table of a tier that
-//! [`crate::Tier::check`] has found usable: that is the proof that its `#[target_feature]` functions may be called.
+//! A tier is one function `table` in its folder's `mod.rs` (no static: see `float_table!`). [`crate::Kernels`] holds a reference
+//! to the table of a tier that [`crate::Tier::check`] has found usable: that is the proof that its `#[target_feature]` functions may be called.
 
 use crate::float::table::FloatTable;
 use crate::list::Tile;
