@@ -49,21 +49,21 @@ impl Table {
     /// The table of `tier`, whether or not this machine can run it; `None` when it is for another architecture.
     pub(crate) fn of(tier: Tier) -> Option<&'static Table> {
         match tier {
-            Tier::Scalar => Some(crate::scalar::table()),
+            Tier::Scalar => Some(const { &crate::scalar::table() }),
             #[cfg(target_arch = "x86_64")]
-            Tier::Avx2 => Some(crate::x86_64::avx2::table()),
+            Tier::Avx2 => Some(const { &crate::x86_64::avx2::table() }),
             #[cfg(target_arch = "x86_64")]
-            Tier::AvxVnni => Some(crate::x86_64::avx_vnni::table()),
+            Tier::AvxVnni => Some(const { &crate::x86_64::avx_vnni::table() }),
             #[cfg(target_arch = "x86_64")]
-            Tier::Avx512Vnni => Some(crate::x86_64::avx512_vnni::table()),
+            Tier::Avx512Vnni => Some(const { &crate::x86_64::avx512_vnni::table() }),
             #[cfg(target_arch = "x86_64")]
-            Tier::AmxInt8 => Some(crate::x86_64::amx::table()),
+            Tier::AmxInt8 => Some(const { &crate::x86_64::amx::table() }),
             #[cfg(target_arch = "aarch64")]
-            Tier::Neon => Some(crate::aarch64::neon::table()),
+            Tier::Neon => Some(const { &crate::aarch64::neon::table() }),
             #[cfg(target_arch = "aarch64")]
-            Tier::DotProd => Some(crate::aarch64::dotprod::table()),
+            Tier::DotProd => Some(const { &crate::aarch64::dotprod::table() }),
             #[cfg(target_arch = "aarch64")]
-            Tier::I8mm => Some(crate::aarch64::i8mm::table()),
+            Tier::I8mm => Some(const { &crate::aarch64::i8mm::table() }),
             _ => None,
         }
     }

@@ -8,15 +8,8 @@ use crate::list::tile;
 use crate::table::{Matmul, Table};
 use crate::{Format, Tier};
 
-pub(crate) const fn table() -> &'static Table {
-    const {
-        &Table {
-            tier: Tier::Scalar,
-            matmul,
-            quantize: quantize::quantize,
-            float: crate::float::table::scalar(),
-        }
-    }
+pub(crate) const fn table() -> Table {
+    Table { tier: Tier::Scalar, matmul, quantize: quantize::quantize, float: crate::float::table::scalar() }
 }
 
 fn matmul(format: Format) -> Option<Matmul> {

@@ -11,13 +11,11 @@ use super::neon;
 use crate::Tier;
 use crate::table::Table;
 
-pub(crate) const fn table() -> &'static Table {
-    const {
-        &Table {
-            tier: Tier::DotProd,
-            matmul: neon::matmul::<dot::DotProd>,
-            quantize: neon::quantize::quantize,
-            float: crate::float::table::neon(),
-        }
+pub(crate) const fn table() -> Table {
+    Table {
+        tier: Tier::DotProd,
+        matmul: neon::matmul::<dot::DotProd>,
+        quantize: neon::quantize::quantize,
+        float: crate::float::table::neon(),
     }
 }

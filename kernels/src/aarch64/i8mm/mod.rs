@@ -11,13 +11,11 @@ use super::neon;
 use crate::Tier;
 use crate::table::Table;
 
-pub(crate) const fn table() -> &'static Table {
-    const {
-        &Table {
-            tier: Tier::I8mm,
-            matmul: neon::matmul::<dot::I8mm>,
-            quantize: neon::quantize::quantize,
-            float: crate::float::table::neon(),
-        }
+pub(crate) const fn table() -> Table {
+    Table {
+        tier: Tier::I8mm,
+        matmul: neon::matmul::<dot::I8mm>,
+        quantize: neon::quantize::quantize,
+        float: crate::float::table::neon(),
     }
 }

@@ -24,14 +24,12 @@ use crate::{Format, Tier};
 use dot::Dot;
 use tile::TileFormat;
 
-pub(crate) const fn table() -> &'static Table {
-    const {
-        &Table {
-            tier: Tier::Neon,
-            matmul: matmul::<dot::Neon>,
-            quantize: quantize::quantize,
-            float: crate::float::table::neon(),
-        }
+pub(crate) const fn table() -> Table {
+    Table {
+        tier: Tier::Neon,
+        matmul: matmul::<dot::Neon>,
+        quantize: quantize::quantize,
+        float: crate::float::table::neon(),
     }
 }
 

@@ -10,14 +10,12 @@ use super::{avx2, formats};
 use crate::table::{Matmul, Table};
 use crate::{Format, Tier};
 
-pub(crate) const fn table() -> &'static Table {
-    const {
-        &Table {
-            tier: Tier::AmxInt8,
-            matmul: kernels,
-            quantize: avx2::quantize::quantize,
-            float: crate::float::table::avx512(),
-        }
+pub(crate) const fn table() -> Table {
+    Table {
+        tier: Tier::AmxInt8,
+        matmul: kernels,
+        quantize: avx2::quantize::quantize,
+        float: crate::float::table::avx512(),
     }
 }
 

@@ -6,13 +6,11 @@ use super::simd;
 use crate::Tier;
 use crate::table::Table;
 
-pub(crate) const fn table() -> &'static Table {
-    const {
-        &Table {
-            tier: Tier::Avx2,
-            matmul: super::kernels::<simd::Avx2>,
-            quantize: quantize::quantize,
-            float: crate::float::table::avx2(),
-        }
+pub(crate) const fn table() -> Table {
+    Table {
+        tier: Tier::Avx2,
+        matmul: super::kernels::<simd::Avx2>,
+        quantize: quantize::quantize,
+        float: crate::float::table::avx2(),
     }
 }

@@ -4,13 +4,11 @@ use super::{avx2, simd};
 use crate::Tier;
 use crate::table::Table;
 
-pub(crate) const fn table() -> &'static Table {
-    const {
-        &Table {
-            tier: Tier::Avx512Vnni,
-            matmul: super::kernels::<simd::Avx512Vnni>,
-            quantize: avx2::quantize::quantize,
-            float: crate::float::table::avx512(),
-        }
+pub(crate) const fn table() -> Table {
+    Table {
+        tier: Tier::Avx512Vnni,
+        matmul: super::kernels::<simd::Avx512Vnni>,
+        quantize: avx2::quantize::quantize,
+        float: crate::float::table::avx512(),
     }
 }
