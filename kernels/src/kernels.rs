@@ -6,12 +6,18 @@
 use crate::error::message;
 use crate::float::table::FloatTable;
 use crate::format::GROUP;
-use crate::matrix::{MatMut, Matrix, QuantizedRows};
+use crate::matrix::{MatMut, Matrix, QuantizedMut, QuantizedRows};
+use crate::prefetch::prefetch_for_writing;
 use crate::table::{Matmul, QuantizeFn, Table};
 use crate::{Builder, Error, Tier, host};
 
 /// The alignment of scratch and workspaces at which kernels are fastest. Any other is allowed.
 pub const SCRATCH_ALIGN: usize = 64;
+
+/// Rows of fewer values are quantized [`GATHERED`] values at once and then copied to where they go. Alone, each of their blocks would wait
+/// for a chain of shuffles and divisions, which blocks side by side share, and their stores for lines that are elsewhere.
+const SHORT: usize = 128;
+const GATHERED: usize = 1024;
 
 /// The fastest kernels of one tier. Small and `Copy`; make one and pass it around.
 #[derive(Clone, Copy)]
@@ -100,6 +106,56 @@ impl Kernels {
         host::check()?;
         // SAFETY: the tier is usable (see `Table`); lengths have just been checked.
         unsafe { (self.table.quantize)(x, q, d, sums) };
+        Ok(())
+    }
+
+    /// As [`Kernels::quantize`], of `x: [n][k]` into the `n` rows of `k` values of `out`, which need not be back to back.
+    ///
+    /// ```
+    /// use kinglet_kernels::{Kernels, QuantizedMut};
+    /// let (mut q, mut d, mut sums) = ([0; 128], [0.0; 4], [0; 8]);
+    /// // The first halves of two rows of 64 values.
+    /// let (mut halves, _) = QuantizedMut::new(&mut q, &mut d, &mut sums, 2, 64)?.split(32);
+    /// Kernels::detect()?.quantize_rows(&[2.0; 64], &mut halves)?;
+    /// assert_eq!(d, [2.0 / 127.0, 0.0, 2.0 / 127.0, 0.0]);
+    /// # Ok::<(), kinglet_kernels::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when `x` has another length than `n * k`.
+    pub fn quantize_rows(&self, x: &[f32], out: &mut QuantizedMut<'_>) -> Result<(), Error> {
+        let (n, k) = (out.n(), out.k());
+        if x.len() != n * k {
+            return Err(Error::Shape {
+                what: message!("quantizing {} values into {n} rows of {k}", x.len()),
+            });
+        }
+        if k == 0 {
+            return Ok(());
+        }
+        let mut rows = out.rows();
+        if k >= SHORT {
+            return x.chunks(k).zip(rows).try_for_each(|(x, (q, d, sums))| self.quantize(x, q, d, sums));
+        }
+        let (mut q, mut d, mut sums) = ([0; GATHERED], [0.0; GATHERED / 32], [0; GATHERED / 16]);
+        let mut to = [const { None }; GATHERED / GROUP];
+        for x in x.chunks(GATHERED / k * k) {
+            let len = x.len();
+            for (to, row) in to.iter_mut().zip(rows.by_ref().take(len / k)) {
+                prefetch_for_writing(row.0.as_mut_ptr().cast());
+                prefetch_for_writing(row.1.as_mut_ptr().cast());
+                prefetch_for_writing(row.2.as_mut_ptr().cast());
+                *to = Some(row);
+            }
+            let (q, d, sums) = (&mut q[..len], &mut d[..len / 32], &mut sums[..len / 16]);
+            self.quantize(x, q, d, sums)?;
+            let from = q.chunks(k).zip(d.chunks(k / 32)).zip(sums.chunks(k / 16));
+            for (((q, d), sums), to) in from.zip(to.iter_mut().flatten()) {
+                to.0.copy_from_slice(q);
+                to.1.copy_from_slice(d);
+                to.2.copy_from_slice(sums);
+            }
+        }
         Ok(())
     }
 

@@ -408,6 +408,11 @@ impl<'a> QuantizedMut<'a> {
         Ok(QuantizedMut { q, d, sums, n, k, stride: k, life: PhantomData })
     }
 
+    /// The number of rows.
+    pub fn n(&self) -> usize {
+        self.n
+    }
+
     /// Values per row.
     pub fn k(&self) -> usize {
         self.k

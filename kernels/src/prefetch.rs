@@ -61,6 +61,24 @@ pub(crate) fn prefetch(p: *const u8) {
     let _ = p;
 }
 
+/// Fetches the line at `p`, any address, to be written soon: a store that misses waits, and all later ones behind it.
+#[inline(always)]
+pub(crate) fn prefetch_for_writing(p: *mut u8) {
+    // The intrinsic becomes `prefetcht0` where the compiler is not told of `prefetchw`.
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: of any address harmless; CPUs of 64 bits that lack it do nothing instead.
+    unsafe {
+        std::arch::asm!("prefetchw [{}]", in(reg) p, options(nostack, preserves_flags, readonly));
+    }
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: as in `prefetch`.
+    unsafe {
+        std::arch::asm!("prfm pstl1keep, [{}]", in(reg) p, options(nostack, preserves_flags, readonly));
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let _ = p;
+}
+
 #[cfg(test)]
 mod tests {
     use super::{Ahead, LINE, STREAMS};

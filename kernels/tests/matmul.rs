@@ -4,7 +4,7 @@
 
 mod support;
 
-use kinglet_kernels::{Format, MatMut, Matrix};
+use kinglet_kernels::{Format, MatMut, Matrix, QuantizedMut};
 use kinglet_reference::quantize::quantize;
 use support::matmul::{self, Columns, MOST};
 use support::{Guarded, Place, Rng, same, tiers};
@@ -108,5 +108,38 @@ fn every_tier_quantizes_as_the_reference() {
             assert!(want.d.iter().zip(d.cast()).all(|(a, b)| same(*a, *b)), "{tier}, {n} values");
             assert!([x, q, d, sums].iter().all(Guarded::surroundings_are_intact), "{tier}, {n} values");
         }
+    }
+}
+
+#[test]
+fn rows_are_quantized_where_they_are_and_nowhere_else() {
+    let mut rng = Rng(9);
+    // Up to 96 values rows are gathered by 1024 values; n is around that.
+    for (k, n) in
+        [32, 64, 96, 128, 160].into_iter().flat_map(|k| [0, 1, 9, 10, 11, 32, 33, 40].map(|n| (k, n)))
+    {
+        let x: Vec<f32> = (0..n * k).map(|_| rng.float()).collect();
+        // In the middle of longer rows.
+        let (before, stride) = (32, 32 + k + 64);
+        let size = n * stride;
+        let mut want = (vec![99; size], vec![-9.0; size / 32], vec![77; size / 16]);
+        for (r, x) in x.chunks(k).enumerate() {
+            let (at, row) = (r * stride + before, quantize(x));
+            want.0[at..][..k].copy_from_slice(&row.q);
+            want.1[at / 32..][..k / 32].copy_from_slice(&row.d);
+            want.2[at / 16..][..k / 16].copy_from_slice(&row.sums);
+        }
+        for kernels in tiers() {
+            let (mut q, mut d, mut sums) = (vec![99; size], vec![-9.0; size / 32], vec![77; size / 16]);
+            let all = QuantizedMut::new(&mut q, &mut d, &mut sums, n, stride).unwrap();
+            let mut out = all.split(before).1.split(k).0;
+            kernels.quantize_rows(&x, &mut out).unwrap();
+            assert!(kernels.quantize_rows(&vec![0.0; n * k + 1], &mut out).is_err());
+            assert_eq!((&q, &d, &sums), (&want.0, &want.1, &want.2), "{}, {n} rows of {k}", kernels.tier());
+        }
+    }
+    for kernels in tiers() {
+        let mut nothing = QuantizedMut::new(&mut [], &mut [], &mut [], 3, 0).unwrap();
+        kernels.quantize_rows(&[], &mut nothing).unwrap();
     }
 }

@@ -18,40 +18,47 @@
 
 use super::matmul::Block;
 use super::simd::{Avx2, Dpbusd, Simd};
+use super::sums::{self, GroupSums};
 use super::tile::{Codes, Tile};
 use crate::format::{GROUP, Mins};
 use crate::matrix::{MatMut, QuantizedRows};
+use crate::prefetch::prefetch_for_writing;
 use std::arch::x86_64::*;
 
 /// Quantized activations, and what is made of them once for all rows of weights.
 #[derive(Clone, Copy)]
 pub(crate) struct Activations<'a> {
     pub rows: QuantizedRows<'a>,
-    /// Only for formats with mins.
-    pub scaled: ScaledSums,
+    pub sums: GroupSums,
 }
 
-/// Where `N` activation rows begin: codes, scales (one per group) and half sums (two per group).
+/// Where `N` activation rows begin: codes, scales (one per group), half sums (two per group) and what the offset of codes adds.
 #[derive(Clone, Copy)]
 pub(crate) struct Columns<const N: usize> {
     q: *const i8,
     d: *const f32,
-    sums: *const i16,
+    half_sums: *const i16,
+    /// [`sums::per_group`] values of [`GroupSums`].
+    sums: *const i32,
+    per_group: usize,
     /// Values per row.
     k: usize,
 }
 
 impl<const N: usize> Columns<N> {
-    /// Columns `c0 .. c0 + N` of `x`, which has them, from group `g0` on.
+    /// Columns `c0 .. c0 + N` of `x`, which has them.
     #[inline(always)]
-    pub(crate) fn new(x: &QuantizedRows<'_>, c0: usize, g0: usize) -> Self {
-        debug_assert!(c0 + N <= x.n() && g0 * GROUP <= x.k());
-        let at = c0 * (x.k() / GROUP) + g0;
+    pub(crate) fn new<S: Simd, C: Codes>(x: &Activations<'_>, c0: usize) -> Self {
+        let Activations { rows, sums } = x;
+        debug_assert!(c0 + N <= rows.n());
+        let at = c0 * (rows.k() / GROUP);
         Columns {
-            q: x.q.as_ptr().wrapping_add(at * GROUP),
-            d: x.d.as_ptr().wrapping_add(at),
-            sums: x.sums.as_ptr().wrapping_add(2 * at),
-            k: x.k(),
+            q: rows.q.as_ptr().wrapping_add(at * GROUP),
+            d: rows.d.as_ptr().wrapping_add(at),
+            half_sums: rows.sums.as_ptr().wrapping_add(2 * at),
+            sums: sums.skip_columns(c0).start,
+            per_group: const { sums::per_group::<S, C>() },
+            k: rows.k(),
         }
     }
     /// The same columns from group `g` of these on.
@@ -60,8 +67,9 @@ impl<const N: usize> Columns<N> {
         Columns {
             q: self.q.wrapping_add(GROUP * g),
             d: self.d.wrapping_add(g),
-            sums: self.sums.wrapping_add(2 * g),
-            k: self.k,
+            half_sums: self.half_sums.wrapping_add(2 * g),
+            sums: self.sums.wrapping_add(self.per_group * g),
+            ..self
         }
     }
     /// The scale of group `g` of column `c`.
@@ -71,8 +79,18 @@ impl<const N: usize> Columns<N> {
     }
     /// The two half sums of group `g` of column `c`.
     #[inline(always)]
-    pub(crate) fn sums(&self, c: usize, g: usize) -> *const i16 {
-        self.sums.wrapping_add(2 * (c * (self.k / GROUP) + g))
+    fn half_sums(&self, c: usize, g: usize) -> *const i16 {
+        self.half_sums.wrapping_add(2 * (c * (self.k / GROUP) + g))
+    }
+    /// What the offset of the codes adds to the sums of group `g` of column `c`; with sub-scales, to those of half `h`.
+    ///
+    /// # Safety
+    /// The tier's features; the columns have this group, and [`GroupSums`] for offsets.
+    #[inline(always)]
+    pub(crate) unsafe fn offset<S: Simd>(&self, c: usize, g: usize, h: usize) -> S::I {
+        let at = (c * (self.k / GROUP) + g) * self.per_group + h;
+        // SAFETY: the caller's.
+        unsafe { S::splat32(*self.sums.wrapping_add(at)) }
     }
 }
 
@@ -135,27 +153,6 @@ pub(crate) unsafe fn activations<S: Simd, const N: usize>(
     unsafe { S::splat32(x.q.wrapping_add(c * x.k + 32 * g + 4 * j).cast::<i32>().read_unaligned()) }
 }
 
-/// What the offset of the codes adds to the sums of group `g` of column `c`: without sub-scales to all of them, else to those of half `h`.
-///
-/// # Safety
-/// As [`accumulate`].
-#[inline(always)]
-pub(crate) unsafe fn dpbusd_first<S: Simd, C: Codes, const N: usize>(
-    x: &Columns<N>,
-    c: usize,
-    g: usize,
-    h: usize,
-) -> S::I {
-    // SAFETY: the caller's group and column.
-    unsafe {
-        if C::SUB_SCALES {
-            return S::splat32(-offset::<C>() * i32::from(*x.sums(c, g).add(h)));
-        }
-        let both = S::splat32(x.sums(c, g).cast::<i32>().read_unaligned());
-        S::madd(S::splat16(-offset::<C>() as i16), both)
-    }
-}
-
 /// The exact integer sums of group `g`, as floats, by `vpdpbusd`.
 ///
 /// Sub-scales multiply in f32, which is exact: sums of integers below 2^24.
@@ -176,7 +173,7 @@ pub(crate) unsafe fn dpbusd_products<S: Dpbusd, C: Codes, const R: usize, const 
             let mut sums = [[S::splat32(0); N]; R];
             if offset::<C>() > 0 {
                 for c in 0..N {
-                    let first = dpbusd_first::<S, C, N>(x, c, g, h);
+                    let first = x.offset::<S>(c, g, h);
                     for r in 0..R {
                         sums[r][c] = first;
                     }
@@ -232,12 +229,11 @@ pub(crate) unsafe fn maddubs_first<C: Codes, const N: usize>(
 ) -> __m256i {
     // SAFETY: the caller's group and column.
     unsafe {
-        let sums = _mm256_set1_epi32(x.sums(c, g).cast::<i32>().read_unaligned());
-        if C::STEPS == 8 {
-            return _mm256_sub_epi16(_mm256_setzero_si256(), Avx2::shl16(sums, C::OFFSET_LOG2));
+        if !C::SUB_SCALES {
+            return x.offset::<Avx2>(c, g, 0);
         }
-        let o = if C::SUB_SCALES { tile.o } else { _mm256_set1_epi16(1 << C::OFFSET_LOG2) };
-        _mm256_sub_epi32(_mm256_setzero_si256(), _mm256_madd_epi16(o, sums))
+        let sums = _mm256_set1_epi32(x.half_sums(c, g).cast::<i32>().read_unaligned());
+        _mm256_sub_epi32(_mm256_setzero_si256(), _mm256_madd_epi16(tile.o, sums))
     }
 }
 
@@ -332,14 +328,6 @@ pub(crate) const fn mins_per_group<C: Codes>() -> usize {
     }
 }
 
-/// What mins are multiplied by, for some columns: `dx * sum`, [`mins_per_group`] for each group, columns one after the other.
-#[derive(Clone, Copy)]
-pub(crate) struct ScaledSums {
-    pub start: *const f32,
-    /// Values per column.
-    pub stride: usize,
-}
-
 /// Adds the products of the mins of `groups` groups with the sums of `N` columns, from column `c0` and group `g0` on, to
 /// `macc`, in order.
 ///
@@ -349,7 +337,7 @@ pub(crate) struct ScaledSums {
 pub(crate) unsafe fn accumulate_mins<S: Simd, C: Codes, const R: usize, const N: usize>(
     macc: &mut Acc<S, R, N>,
     tiles: [*const Tile<S>; R],
-    x: ScaledSums,
+    x: GroupSums,
     (c0, g0): (usize, usize),
     groups: usize,
 ) {
@@ -357,7 +345,7 @@ pub(crate) unsafe fn accumulate_mins<S: Simd, C: Codes, const R: usize, const N:
     if halves == 0 {
         return;
     }
-    let start = x.start.wrapping_add(c0 * x.stride + g0 * halves);
+    let start = x.skip_columns(c0).start.cast::<f32>().wrapping_add(g0 * halves);
     for g in 0..groups {
         for h in 0..halves {
             for c in 0..N {
@@ -373,48 +361,6 @@ pub(crate) unsafe fn accumulate_mins<S: Simd, C: Codes, const R: usize, const N:
     }
 }
 
-/// Writes the [`ScaledSums`] of every column of `x` to `out`, which has room for them.
-///
-/// # Safety
-/// AVX2.
-#[inline(always)]
-pub(crate) unsafe fn scale_sums<C: Codes>(x: &QuantizedRows<'_>, out: &mut [f32]) {
-    let halves = mins_per_group::<C>();
-    // Columns follow each other without a gap, so that groups may be taken as they come.
-    let (d, sums) = (x.d.chunks_exact(8), x.sums.chunks_exact(16));
-    let (d_rest, sums_rest) = (d.remainder(), sums.remainder());
-    let whole = x.d.len() / 8 * 8 * halves;
-    for ((d, sums), out) in d.zip(sums).zip(out[..whole].chunks_exact_mut(8 * halves)) {
-        // SAFETY: 8 groups: 8 scales, 16 sums and 8 or 16 results.
-        unsafe {
-            let (d, sums) = (_mm256_loadu_ps(d.as_ptr()), _mm256_loadu_si256(sums.as_ptr().cast()));
-            if halves == 1 {
-                let both = _mm256_cvtepi32_ps(_mm256_madd_epi16(sums, _mm256_set1_epi16(1)));
-                _mm256_storeu_ps(out.as_mut_ptr(), _mm256_mul_ps(d, both));
-            } else {
-                let parts = [_mm256_castsi256_si128(sums), _mm256_extracti128_si256::<1>(sums)];
-                for (i, half) in parts.into_iter().enumerate() {
-                    let first = _mm256_set1_epi32(4 * i as i32);
-                    let group = _mm256_add_epi32(_mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3), first);
-                    let halves = _mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(half));
-                    let scaled = _mm256_mul_ps(_mm256_permutevar8x32_ps(d, group), halves);
-                    _mm256_storeu_ps(out.as_mut_ptr().add(8 * i), scaled);
-                }
-            }
-        }
-    }
-    for ((d, sums), out) in
-        d_rest.iter().zip(sums_rest.chunks_exact(2)).zip(out[whole..].chunks_exact_mut(halves))
-    {
-        if halves == 1 {
-            out[0] = d * (i32::from(sums[0]) + i32::from(sums[1])) as f32;
-        } else {
-            out[0] = d * f32::from(sums[0]);
-            out[1] = d * f32::from(sums[1]);
-        }
-    }
-}
-
 /// `R` panels of `at.groups` tiles times columns `at.column .. at.column + N`.
 ///
 /// # Safety
@@ -426,13 +372,19 @@ pub(crate) unsafe fn multiply<S: Simd, C: Codes, const R: usize, const N: usize>
     y: &mut MatMut<'_>,
     at: Block,
 ) {
-    let columns = Columns::<N>::new(&x.rows, at.column, 0);
+    let columns = Columns::<N>::new::<S, C>(&x, at.column);
+    // A result is often larger than L2, and each column of it in another page.
+    for c in 0..N {
+        for r in 0..R {
+            prefetch_for_writing(y.at(at.row + r * S::ROWS, at.column + c).cast());
+        }
+    }
     // SAFETY: the caller's.
     unsafe {
         let mut acc: Acc<S, R, N> = [[S::splat(0.0); N]; R];
         let mut macc = acc;
         accumulate::<S, C, R, N>(&mut acc, panels, &columns, at.groups);
-        accumulate_mins::<S, C, R, N>(&mut macc, panels, x.scaled, (at.column, 0), at.groups);
+        accumulate_mins::<S, C, R, N>(&mut macc, panels, x.sums, (at.column, 0), at.groups);
         store::<S, C, R, N>(acc, macc, y, at);
     }
 }

@@ -3,7 +3,7 @@
 //! It has a form of its own because sums of a GEMM and of a GEMV want another order: with these steps for all, and the same bits, the GEMM of
 //! signed codes and some GEMVs were slower (`bench/log/x86.md`, "One form for both").
 
-use super::dot::{Columns, activations, dpbusd_first, maddubs, maddubs_first, offset};
+use super::dot::{Columns, activations, maddubs, maddubs_first, offset};
 use super::simd::{Avx2, Dpbusd, Simd};
 use super::tile::{Codes, Tile};
 use std::arch::x86_64::*;
@@ -97,13 +97,7 @@ impl<S: Dpbusd> Halves<S> for ByDpbusd {
     #[inline(always)]
     unsafe fn start<C: Codes, const N: usize>(_: &Tile<S>, x: &Columns<N>, g: usize) -> S::I {
         // SAFETY: the caller's.
-        unsafe {
-            if C::SUB_SCALES || offset::<C>() == 0 {
-                S::splat32(0)
-            } else {
-                dpbusd_first::<S, C, N>(x, 0, g, 0)
-            }
-        }
+        unsafe { if C::SUB_SCALES || offset::<C>() == 0 { S::splat32(0) } else { x.offset::<S>(0, g, 0) } }
     }
 
     #[inline(always)]
@@ -119,7 +113,7 @@ impl<S: Dpbusd> Halves<S> for ByDpbusd {
         unsafe {
             // The halves are two chains: a single one would be the longest wait.
             let mut own = if C::SUB_SCALES && offset::<C>() > 0 {
-                dpbusd_first::<S, C, N>(x, 0, g, h)
+                x.offset::<S>(0, g, h)
             } else if h == 0 {
                 sum
             } else {

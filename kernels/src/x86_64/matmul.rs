@@ -5,9 +5,10 @@
 //! unpacked into caller-provided scratch that stays in cache, and every `COLUMNS` columns run over it, while the next rows
 //! are fetched. Both do the arithmetic of [`super::dot`], so they return the same bits.
 
-use super::dot::{Acc, Activations, Columns, ScaledSums, accumulate, accumulate_mins, mins_per_group, store};
+use super::dot::{Acc, Activations, Columns, accumulate, accumulate_mins, store};
 use super::halves::Halves;
 use super::simd::Simd;
+use super::sums::{GroupSums, per_group};
 use super::tile::{HalfFormat, Head, MAX_ROWS, Rows, Tile, TileFormat};
 use crate::format::GROUP;
 use crate::list::tile;
@@ -36,21 +37,21 @@ pub(crate) const fn of<S: Simd, T: TileFormat<S>>() -> Option<Matmul> {
     Some(Matmul { run: matmul::<S, T>, scratch: scratch_bytes::<S, T>, gemv, gemm })
 }
 
-/// With mins, so many columns at a time: their scaled sums are in scratch.
+/// So many columns at a time where [`GroupSums`] of them are in scratch.
 pub(crate) const COLUMN_BLOCK: usize = 512;
 
 /// Bytes of scratch for a matrix with `cols` columns.
 pub(crate) fn scratch_bytes<S: Simd, T: TileFormat<S>>(cols: usize) -> usize {
     // A tile more, because the scratch may begin anywhere.
-    scaled_bytes::<S, T>(cols) + (TILES * (cols / GROUP) + 1) * size_of::<Tile<S>>()
+    sums_bytes::<S, T>(cols) + (TILES * (cols / GROUP) + 1) * size_of::<Tile<S>>()
 }
 
-/// Those for scaled sums.
-pub(crate) fn scaled_bytes<S: Simd, T: TileFormat<S>>(cols: usize) -> usize {
-    match mins_per_group::<T::Codes>() {
+/// Those for [`GroupSums`].
+pub(crate) fn sums_bytes<S: Simd, T: TileFormat<S>>(cols: usize) -> usize {
+    match per_group::<S, T::Codes>() {
         0 => 0,
         // One value more, as above.
-        per_group => (COLUMN_BLOCK * (cols / GROUP) * per_group + 1) * size_of::<f32>(),
+        per_group => (COLUMN_BLOCK * (cols / GROUP) * per_group + 1) * size_of::<i32>(),
     }
 }
 
@@ -76,10 +77,10 @@ pub(crate) unsafe fn matmul<S: Simd, T: TileFormat<S>>(
     y: &mut MatMut<'_>,
     scratch: &mut [u8],
 ) {
-    let (scaled, tiles) = scratch.split_at_mut(scaled_bytes::<S, T>(w.cols()));
-    // SAFETY: every bit pattern is an f32, or a tile: vectors of integers and floats.
-    let (scaled, tiles) = unsafe { (scaled.align_to_mut::<f32>().1, tiles.align_to_mut::<Tile<S>>().1) };
-    let per_column = w.cols() / GROUP * mins_per_group::<T::Codes>();
+    let (sums, tiles) = scratch.split_at_mut(sums_bytes::<S, T>(w.cols()));
+    // SAFETY: every bit pattern is an i32, or a tile: vectors of integers and floats.
+    let (sums, tiles) = unsafe { (sums.align_to_mut::<i32>().1, tiles.align_to_mut::<Tile<S>>().1) };
+    let per_column = w.cols() / GROUP * per_group::<S, T::Codes>();
     let block = if per_column == 0 { x.n().max(1) } else { COLUMN_BLOCK };
     for first in (0..x.n()).step_by(block) {
         let rows = x.slice(first..first + block);
@@ -87,9 +88,9 @@ pub(crate) unsafe fn matmul<S: Simd, T: TileFormat<S>>(
         // SAFETY: the caller's.
         unsafe {
             if per_column > 0 {
-                S::scale_sums::<T::Codes>(&rows, &mut scaled[..rows.n() * per_column]);
+                S::make_sums::<T::Codes>(&rows, &mut sums[..rows.n() * per_column]);
             }
-            let x = Activations { rows, scaled: ScaledSums { start: scaled.as_ptr(), stride: per_column } };
+            let x = Activations { rows, sums: GroupSums { start: sums.as_ptr(), stride: per_column } };
             match rows.n() {
                 1 => S::gemv::<T, 1>(w, x, y),
                 2 => S::gemv::<T, 2>(w, x, y),
@@ -216,7 +217,7 @@ pub(crate) unsafe fn gemv<S: Simd, T: TileFormat<S>, const N: usize>(
     let mut heads = [Head::EMPTY; 2 * AHEAD];
     for r0 in (0..w.rows() / S::ROWS * S::ROWS).step_by(S::ROWS) {
         let mut rows = Rows::new(tile_at(w, r0), w.stride());
-        let mut columns = Columns::<N>::new(&x.rows, 0, 0);
+        let mut columns = Columns::<N>::new::<S, T::Codes>(&x, 0);
         let mut ahead = Ahead::new(w, r0, S::ROWS);
         // SAFETY: block b lies within every row, its groups within every activation row, and `unpack` writes all fields
         // of its at most 8 tiles that are read.
@@ -259,7 +260,7 @@ pub(crate) unsafe fn gemv<S: Simd, T: TileFormat<S>, const N: usize>(
                 accumulate_mins::<S, T::Codes, 1, N>(
                     &mut macc,
                     [tiles],
-                    x.scaled,
+                    x.sums,
                     (0, b * T::GROUPS),
                     T::GROUPS,
                 );

@@ -13,6 +13,7 @@ mod formats;
 mod halves;
 mod matmul;
 mod simd;
+mod sums;
 mod tile;
 
 use crate::Format;

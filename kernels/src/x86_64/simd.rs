@@ -7,6 +7,7 @@
 use super::dot::{self, Acc, Activations, Columns};
 use super::halves;
 use super::matmul::{self, Block};
+use super::sums;
 use super::tile::{Codes, Rows, Tile, TileFormat};
 use crate::matrix::{MatMut, Matrix, QuantizedRows};
 use std::arch::x86_64::*;
@@ -58,8 +59,8 @@ pub(crate) trait Simd: Copy + 'static {
         y: &mut MatMut<'_>,
         at: Block,
     );
-    /// [`dot::scale_sums`]
-    unsafe fn scale_sums<C: Codes>(x: &QuantizedRows<'_>, out: &mut [f32]);
+    /// [`sums::make`]
+    unsafe fn make_sums<C: Codes>(x: &QuantizedRows<'_>, out: &mut [i32]);
 
     /// The exact integer sums of group `g`, as floats.
     unsafe fn products<C: Codes, const R: usize, const N: usize>(
@@ -113,7 +114,6 @@ pub(crate) trait Simd: Copy + 'static {
     /// Of each 128-bit lane: the odd dwords of `a`, then those of `b`.
     unsafe fn odd32(a: Self::I, b: Self::I) -> Self::I;
     /// i16 times i16, neighbours summed as i32.
-    unsafe fn madd(a: Self::I, b: Self::I) -> Self::I;
     /// Keeps `v` in a register here, between what comes before and after, at no cost: left alone, the compiler finishes one
     /// sum after the other and, for that, spills weights and activations.
     unsafe fn pin(v: &mut Self::I);
@@ -170,9 +170,9 @@ macro_rules! entry_points {
             unsafe { dot::multiply::<Self, C, R, N>(panels, x, y, at) }
         }
         #[target_feature(enable = $features)]
-        unsafe fn scale_sums<C: Codes>(x: &QuantizedRows<'_>, out: &mut [f32]) {
+        unsafe fn make_sums<C: Codes>(x: &QuantizedRows<'_>, out: &mut [i32]) {
             // SAFETY: the caller's.
-            unsafe { dot::scale_sums::<C>(x, out) }
+            unsafe { sums::make::<Self, C>(x, out) }
         }
     };
 }
@@ -224,7 +224,6 @@ macro_rules! ymm {
                 unpack_hi32(a: I, b: I) -> I = _mm256_unpackhi_epi32;
                 unpack_lo64(a: I, b: I) -> I = _mm256_unpacklo_epi64;
                 unpack_hi64(a: I, b: I) -> I = _mm256_unpackhi_epi64;
-                madd(a: I, b: I) -> I = _mm256_madd_epi16;
                 add(a: F, b: F) -> F = _mm256_add_ps;
                 mul(a: F, b: F) -> F = _mm256_mul_ps;
                 fma(a: F, b: F, c: F) -> F = _mm256_fmadd_ps;
@@ -398,7 +397,6 @@ impl Simd for Avx512Vnni {
         unpack_hi32(a: I, b: I) -> I = _mm512_unpackhi_epi32;
         unpack_lo64(a: I, b: I) -> I = _mm512_unpacklo_epi64;
         unpack_hi64(a: I, b: I) -> I = _mm512_unpackhi_epi64;
-        madd(a: I, b: I) -> I = _mm512_madd_epi16;
         add(a: F, b: F) -> F = _mm512_add_ps;
         mul(a: F, b: F) -> F = _mm512_mul_ps;
         fma(a: F, b: F, c: F) -> F = _mm512_fmadd_ps;

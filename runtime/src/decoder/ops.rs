@@ -272,9 +272,7 @@ impl<'a> Ops<'a> {
             self.project(worker, gate, (&gate_part, rows.clone()), input, g);
             self.project(worker, up, (&up_part, rows.clone()), input, u);
             self.note(self.kernels.activate_mul(activation, g, u));
-            for (x, (q, d, sums)) in g.chunks(rows.len()).zip(part.rows()) {
-                self.note(self.kernels.quantize(x, q, d, sums));
-            }
+            self.note(self.kernels.quantize_rows(g, &mut part));
         });
         self.quantized(space, n, width)
     }

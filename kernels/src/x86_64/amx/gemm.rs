@@ -6,11 +6,12 @@
 
 #![allow(clippy::needless_range_loop, reason = "row and column index several arrays at once")]
 
-use super::super::dot::{Acc, Activations, ScaledSums, accumulate_mins, mins_per_group, store};
+use super::super::dot::{Acc, Activations, accumulate_mins, mins_per_group, store};
 use super::super::matmul::{
-    self, Block, COLUMN_BLOCK, TILES, all_columns, next_rows, scaled_bytes, unpack_panels,
+    self, Block, COLUMN_BLOCK, TILES, all_columns, next_rows, sums_bytes, unpack_panels,
 };
 use super::super::simd::{Avx512Vnni, Simd};
+use super::super::sums::{GroupSums, per_group};
 use super::super::tile::{Codes, Tile, TileFormat, transpose16_of};
 use super::kernel::{self, COLUMNS, ROWS, Sums};
 use crate::format::GROUP;
@@ -77,33 +78,29 @@ unsafe fn gemm<T: TileFormat<Avx512Vnni>>(
     scratch: &mut [u8],
 ) {
     let groups = w.cols() / GROUP;
-    let (scaled, rest) = scratch.split_at_mut(scaled_bytes::<Avx512Vnni, T>(w.cols()));
+    let (room, rest) = scratch.split_at_mut(sums_bytes::<Avx512Vnni, T>(w.cols()));
     let (dx, tiles) = rest.split_at_mut(dx_bytes(w.cols()));
-    // SAFETY: every bit pattern is an f32, or a tile: vectors of integers and floats.
-    let (scaled, dx, tiles) = unsafe {
-        (
-            scaled.align_to_mut::<f32>().1,
-            dx.align_to_mut::<f32>().1,
-            tiles.align_to_mut::<Tile<Avx512Vnni>>().1,
-        )
+    // SAFETY: every bit pattern is an i32, an f32, or a tile: vectors of integers and floats.
+    let (room, dx, tiles) = unsafe {
+        (room.align_to_mut::<i32>().1, dx.align_to_mut::<f32>().1, tiles.align_to_mut::<Tile<Avx512Vnni>>().1)
     };
-    let stride = groups * mins_per_group::<T::Codes>();
-    if stride > 0 {
-        // SAFETY: the caller's tier; as many values as there are columns.
-        unsafe { Avx512Vnni::scale_sums::<T::Codes>(&x, &mut scaled[..x.n() * stride]) };
-    }
-    let scaled = ScaledSums { start: scaled.as_ptr(), stride };
-
     let mut on_tiles = x.n() / COLUMNS * COLUMNS;
     if x.n() - on_tiles >= fewest_columns::<T>() {
         on_tiles = x.n();
     }
-    // SAFETY: the caller's tier.
-    unsafe { arrange_scales(&x.slice(0..on_tiles), dx) };
-    let left = Activations {
-        rows: x.slice(on_tiles..x.n()),
-        scaled: ScaledSums { start: scaled.start.wrapping_add(on_tiles * stride), stride },
-    };
+    let stride = groups * per_group::<Avx512Vnni, T::Codes>();
+    // Tile registers have no use for what an offset adds.
+    let first = if mins_per_group::<T::Codes>() > 0 { 0 } else { on_tiles };
+    // SAFETY: the caller's tier; as many values as there are columns.
+    unsafe {
+        if stride > 0 {
+            let room = &mut room[first * stride..x.n() * stride];
+            Avx512Vnni::make_sums::<T::Codes>(&x.slice(first..x.n()), room);
+        }
+        arrange_scales(&x.slice(0..on_tiles), dx);
+    }
+    let group_sums = GroupSums { start: room.as_ptr(), stride };
+    let left = Activations { rows: x.slice(on_tiles..x.n()), sums: group_sums.skip_columns(on_tiles) };
 
     let first = tiles[..TILES * groups].as_mut_ptr();
     let panels = [first, first.wrapping_add(groups)];
@@ -125,9 +122,9 @@ unsafe fn gemm<T: TileFormat<Avx512Vnni>>(
             on_tile_registers::<T::Codes>(panels[0], &x.slice(0..on_tiles), dx, y, at, &mut sums);
             if live > ROWS {
                 let panels = panels.map(<*mut _>::cast_const);
-                all_mins::<T::Codes, 2>(panels, scaled, on_tiles, y, at);
+                all_mins::<T::Codes, 2>(panels, group_sums, on_tiles, y, at);
             } else {
-                all_mins::<T::Codes, 1>([panels[0]], scaled, on_tiles, y, at);
+                all_mins::<T::Codes, 1>([panels[0]], group_sums, on_tiles, y, at);
             }
         }
     }
@@ -223,7 +220,7 @@ unsafe fn make_signed<C: Codes>(tiles: *mut Tile<Avx512Vnni>, n: usize) {
 /// As [`accumulate_mins`]; `y` holds the sums without mins.
 unsafe fn all_mins<C: Codes, const R: usize>(
     panels: [*const Tile<Avx512Vnni>; R],
-    x: ScaledSums,
+    x: GroupSums,
     n: usize,
     y: &mut MatMut<'_>,
     at: Block,
@@ -252,7 +249,7 @@ unsafe fn all_mins<C: Codes, const R: usize>(
 #[target_feature(enable = "avx512f")]
 unsafe fn add_mins<C: Codes, const R: usize, const N: usize>(
     panels: [*const Tile<Avx512Vnni>; R],
-    x: ScaledSums,
+    x: GroupSums,
     y: &mut MatMut<'_>,
     at: Block,
 ) -> usize {

@@ -1,0 +1,129 @@
+//! What the sums of activations add to a product (contract section 2), made once for all rows of weights: what mins are multiplied by, or
+//! what the offset of codes adds. No kind of codes has both.
+
+use super::dot::offset;
+use super::simd::Simd;
+use super::tile::Codes;
+use crate::format::{GROUP, Mins};
+use crate::matrix::QuantizedRows;
+use std::arch::x86_64::*;
+
+/// What there is of each group of 32.
+enum Made {
+    Nothing,
+    /// An f32 for the whole group, or for each half: `dx * sum`.
+    Scaled,
+    ScaledHalves,
+    /// An i32 for the whole group, or for each half: `-offset * sum`.
+    Offset,
+    OffsetHalves,
+    /// Two i16: `-offset * sum` of each half.
+    OffsetPair,
+}
+
+/// By the kind of codes, and by the instruction that multiplies them.
+const fn made<S: Simd, C: Codes>() -> Made {
+    match C::MINS {
+        Mins::Per32 => Made::Scaled,
+        Mins::Per16 => Made::ScaledHalves,
+        Mins::None if S::VNNI && offset::<C>() == 0 || !S::VNNI && C::OFFSET_LOG2 == 0 => Made::Nothing,
+        Mins::None if S::VNNI && C::SUB_SCALES => Made::OffsetHalves,
+        // Sub-scales are in the tile: `super::dot::maddubs_first`.
+        Mins::None if C::SUB_SCALES => Made::Nothing,
+        Mins::None if !S::VNNI && C::STEPS == 8 => Made::OffsetPair,
+        Mins::None => Made::Offset,
+    }
+}
+
+/// How many values of 32 bits each group has.
+pub(crate) const fn per_group<S: Simd, C: Codes>() -> usize {
+    match made::<S, C>() {
+        Made::Nothing => 0,
+        Made::Scaled | Made::Offset | Made::OffsetPair => 1,
+        Made::ScaledHalves | Made::OffsetHalves => 2,
+    }
+}
+
+/// The values of each group, [`per_group`] of them, of columns one after the other.
+#[derive(Clone, Copy)]
+pub(crate) struct GroupSums {
+    pub start: *const i32,
+    /// Values per column.
+    pub stride: usize,
+}
+
+impl GroupSums {
+    /// The same from column `c` on.
+    pub(crate) fn skip_columns(self, c: usize) -> GroupSums {
+        GroupSums { start: self.start.wrapping_add(c * self.stride), ..self }
+    }
+}
+
+/// Writes the values of every column of `x` to `out`, which has room for just them.
+///
+/// # Safety
+/// AVX2.
+#[inline(always)]
+pub(crate) unsafe fn make<S: Simd, C: Codes>(x: &QuantizedRows<'_>, out: &mut [i32]) {
+    let per = per_group::<S, C>();
+    // Columns follow each other without a gap, so that groups may be taken as they come.
+    let whole = x.d.len() / 8 * 8;
+    for g in (0..whole).step_by(8) {
+        // SAFETY: 8 groups from `g` on: 8 scales, 16 sums and 8 or 16 results.
+        unsafe {
+            eight::<S, C>(x.d[g..].as_ptr(), x.sums[2 * g..].as_ptr(), out[per * g..].as_mut_ptr());
+        }
+    }
+    let rest = x.d.len() - whole;
+    if rest > 0 {
+        let (mut d, mut sums, mut values) = ([0.0; 8], [0; 16], [0; 16]);
+        d[..rest].copy_from_slice(&x.d[whole..]);
+        sums[..2 * rest].copy_from_slice(&x.sums[2 * whole..]);
+        // SAFETY: as above.
+        unsafe { eight::<S, C>(d.as_ptr(), sums.as_ptr(), values.as_mut_ptr()) };
+        out[per * whole..].copy_from_slice(&values[..per * rest]);
+    }
+}
+
+/// Those of 8 groups.
+///
+/// # Safety
+/// AVX2; 8 scales and 16 sums can be read, and 8 values for each of [`per_group`] written.
+#[inline(always)]
+unsafe fn eight<S: Simd, C: Codes>(d: *const f32, sums: *const i16, out: *mut i32) {
+    const { assert!(GROUP == 32) };
+    // SAFETY: the caller's.
+    unsafe {
+        let sums = _mm256_loadu_si256(sums.cast());
+        let halves = || [_mm256_castsi256_si128(sums), _mm256_extracti128_si256::<1>(sums)];
+        let store = |i: usize, values| _mm256_storeu_si256(out.add(8 * i).cast(), values);
+        match const { made::<S, C>() } {
+            Made::Nothing => {}
+            Made::Scaled => {
+                let both = _mm256_cvtepi32_ps(_mm256_madd_epi16(sums, _mm256_set1_epi16(1)));
+                store(0, _mm256_castps_si256(_mm256_mul_ps(_mm256_loadu_ps(d), both)));
+            }
+            Made::ScaledHalves => {
+                for (i, half) in halves().into_iter().enumerate() {
+                    let first = _mm256_set1_epi32(4 * i as i32);
+                    let group = _mm256_add_epi32(_mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3), first);
+                    let half = _mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(half));
+                    let scaled = _mm256_mul_ps(_mm256_permutevar8x32_ps(_mm256_loadu_ps(d), group), half);
+                    store(i, _mm256_castps_si256(scaled));
+                }
+            }
+            Made::Offset => {
+                store(0, _mm256_madd_epi16(sums, _mm256_set1_epi16(-offset::<C>() as i16)));
+            }
+            Made::OffsetHalves => {
+                for (i, half) in halves().into_iter().enumerate() {
+                    let offset = _mm256_set1_epi32(-offset::<C>());
+                    store(i, _mm256_mullo_epi32(_mm256_cvtepi16_epi32(half), offset));
+                }
+            }
+            Made::OffsetPair => {
+                store(0, _mm256_mullo_epi16(sums, _mm256_set1_epi16(-offset::<C>() as i16)));
+            }
+        }
+    }
+}
