@@ -8,7 +8,7 @@ use kinglet_kernels::{
 };
 use kinglet_reference::attention::{self as reference, Query, attention};
 use std::ops::Range;
-use support::{Guarded, Place, Rng, same, tiers};
+use support::{Guarded, Place, Rng, emulated, same, tiers};
 
 struct Case {
     layout: KvLayout,
@@ -127,10 +127,6 @@ fn strided(rows: &[Vec<f32>], place: Place) -> (Guarded, usize) {
 }
 
 const TYPES: [KvType; 3] = [KvType::F32, KvType::F16, KvType::Q8_0];
-
-fn emulated() -> bool {
-    std::env::var_os("KINGLET_EMULATED").is_some()
-}
 
 #[test]
 fn head_sizes() {

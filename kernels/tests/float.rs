@@ -5,14 +5,11 @@ mod support;
 
 use kinglet_kernels::{Activation, Error, Format, Kernels, MatMut, Matrix};
 use kinglet_reference::{dot_float::dot_float, elementwise, half, math, norm, rope};
-use support::{Guarded, Place, Rng, same, tiers};
+use support::{Guarded, Place, Rng, emulated, same, tiers};
 
 fn sizes() -> Vec<usize> {
-    let more: &[usize] = if std::env::var_os("KINGLET_EMULATED").is_some() {
-        &[64, 129]
-    } else {
-        &[48, 63, 64, 65, 100, 127, 128, 129, 576, 1000]
-    };
+    let more: &[usize] =
+        if emulated() { &[64, 129] } else { &[48, 63, 64, 65, 100, 127, 128, 129, 576, 1000] };
     (1..=40).chain(more.iter().copied()).collect()
 }
 
@@ -176,7 +173,7 @@ fn elementwise_kernels() {
 /// Every binade and both signs, which random rows do not reach.
 #[test]
 fn functions_over_all_magnitudes() {
-    let step = if std::env::var_os("KINGLET_EMULATED").is_some() { 2_000_003 } else { 65_537 };
+    let step = if emulated() { 2_000_003 } else { 65_537 };
     let x: Vec<f32> = (0..=u32::MAX).step_by(step).map(f32::from_bits).collect();
     let functions: [(&str, Function, InPlace); 3] = [
         ("exp", math::exp, |k, y| k.exp(y)),
@@ -192,11 +189,7 @@ fn functions_over_all_magnitudes() {
 #[test]
 fn float_matmul() {
     let mut rng = Rng(4);
-    let ks: &[usize] = if std::env::var_os("KINGLET_EMULATED").is_some() {
-        &[1, 17, 64]
-    } else {
-        &[1, 2, 7, 15, 16, 17, 31, 33, 64, 100, 576]
-    };
+    let ks: &[usize] = if emulated() { &[1, 17, 64] } else { &[1, 2, 7, 15, 16, 17, 31, 33, 64, 100, 576] };
     for format in [Format::F32, Format::F16, Format::BF16] {
         for &k in ks {
             for (rows, n) in

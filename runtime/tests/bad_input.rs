@@ -11,7 +11,7 @@ use kinglet::model::Model;
 use kinglet::team::Team;
 use kinglet::tokenizer::Tokenizer;
 use kinglet_kernels::{Format, Kernels};
-use support::{Folder, own_program};
+use support::{Folder, emulated, own_program};
 
 /// Why the model cannot be used.
 fn error(b: &Builder) -> String {
@@ -288,7 +288,7 @@ fn mutated_models_never_panic() {
     let header = good.len() - 90_000.min(good.len() / 2);
     let mut rng = Rng(7);
     let (mut opened, mut decoded) = (0, 0);
-    let rounds = if std::env::var_os("KINGLET_EMULATED").is_some() { 300 } else { 6_000 };
+    let rounds = if emulated() { 300 } else { 6_000 };
     for _ in 0..rounds {
         let mut bytes = good.clone();
         for _ in 0..1 + rng.below(3) {

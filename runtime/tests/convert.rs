@@ -14,7 +14,7 @@ use kinglet_kernels::{Kernels, KvType};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::process::Output;
-use support::{Folder, own_program};
+use support::{Folder, emulated, own_program};
 
 fn convert(from: &Path, to: &Path, more: &[&str]) -> Output {
     let mut command = own_program(env!("CARGO_BIN_EXE_kinglet").as_ref());
@@ -150,7 +150,7 @@ fn each_type_is_written_as_it_says() {
 /// A model whose rows are whole super-blocks: which tensors of a mix get which format, as llama.cpp's quantizer chooses.
 #[test]
 fn mixes_are_those_of_llama_cpp() {
-    if emulated("mixes_are_those_of_llama_cpp") {
+    if too_slow("mixes_are_those_of_llama_cpp") {
         return;
     }
     let folder = Folder::new("convert-mixes");
@@ -236,7 +236,7 @@ fn mixes_are_those_of_llama_cpp() {
 /// Where queries, keys and values are one matrix, it is what values are.
 #[test]
 fn mixes_of_fused_projections() {
-    if emulated("mixes_of_fused_projections") {
+    if too_slow("mixes_of_fused_projections") {
         return;
     }
     let folder = Folder::new("convert-fused");
@@ -509,10 +509,9 @@ fn checkpoints_that_are_not_what_they_say() {
 }
 
 /// Whether this runs in an emulator, where quantizing takes minutes; codes are the same on every CPU (kernels/tests/encode.rs).
-fn emulated(test: &str) -> bool {
-    let emulated = std::env::var_os("KINGLET_EMULATED").is_some();
-    if emulated {
+fn too_slow(test: &str) -> bool {
+    if emulated() {
         eprintln!("{test}: NOT RUN: quantizing takes minutes in an emulator");
     }
-    emulated
+    emulated()
 }

@@ -4,6 +4,7 @@
 //! `KINGLET_EMULATED=1` takes one combination, on all positions.
 
 mod common;
+mod support;
 
 use common::{Rng, TINY};
 use kinglet::decoder::{Session, SessionOptions, Want};
@@ -11,6 +12,7 @@ use kinglet::gguf::Gguf;
 use kinglet::model::Model;
 use kinglet::team::Team;
 use kinglet_kernels::{Format, Kernels, KvType, Tier};
+use support::emulated;
 
 /// Crosses attention pages (512), windows and batches.
 const POSITIONS: usize = 2_150;
@@ -54,7 +56,7 @@ fn check(name: &str, bytes: Vec<u8>, kv: KvType, golden: u64) {
     let gguf = Gguf::from_bytes(bytes).unwrap();
     let model = Model::new(&gguf).unwrap();
     let required = std::env::var("KINGLET_REQUIRE_TIERS").unwrap_or_default();
-    let emulated = std::env::var_os("KINGLET_EMULATED").is_some();
+    let emulated = emulated();
     if emulated && Tier::usable() == [Tier::Scalar] && name != "llama f16" {
         println!(
             "{name}: NOT RUN: the scalar tier in an emulator takes minutes; it runs natively on every machine"

@@ -5,6 +5,7 @@
 //! positions only.
 
 mod common;
+mod support;
 
 use common::{Builder, Meta, Rng, families, fixtures};
 use kinglet::cli::inspect::unsupported;
@@ -15,6 +16,7 @@ use kinglet::team::Team;
 use kinglet_kernels::{Kernels, KvType, Tier};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use support::emulated;
 
 /// Positions of the first hash: fewer than the small models were made for.
 const FEW: usize = 48;
@@ -123,7 +125,7 @@ fn some_settings() -> Vec<Setting> {
 
 #[test]
 fn the_same_bits_however_the_work_is_divided() {
-    let emulated = std::env::var_os("KINGLET_EMULATED").is_some();
+    let emulated = emulated();
     let required = std::env::var("KINGLET_REQUIRE_TIERS").unwrap_or_default();
     for tier in required.split(',').filter(|t| !t.is_empty()) {
         assert!(Tier::usable().iter().any(|t| t.name() == tier), "required tier {tier} does not run here");
@@ -190,7 +192,7 @@ fn the_same_bits_however_many_are_wanted() {
         }
     };
     // Nothing here depends on the tier.
-    let emulated = std::env::var_os("KINGLET_EMULATED").is_some();
+    let emulated = emulated();
     for folder in families().into_iter().filter(|_| !emulated) {
         check(&name(&folder), mixed(&folder));
     }
@@ -205,7 +207,7 @@ fn the_same_bits_however_many_are_wanted() {
 
 #[test]
 fn the_same_bits_after_going_back() {
-    let emulated = std::env::var_os("KINGLET_EMULATED").is_some();
+    let emulated = emulated();
     let team = Team::new(1).unwrap();
     let tier = *Tier::usable().last().unwrap();
     for folder in families() {
@@ -302,7 +304,7 @@ fn no_key_panics_whatever_it_says() {
     };
     let ours = ["activation", "attention_scale", "rope_theta", "windows", "rope_layers"];
     // All of it takes an emulator minutes.
-    let every = if std::env::var_os("KINGLET_EMULATED").is_some() { 8 } else { 1 };
+    let every = if emulated() { 8 } else { 1 };
     for folder in families().into_iter().step_by(every) {
         let (mut keys, _) = open(&folder).names();
         let arch = keys.iter().find_map(|k| k.strip_suffix(".block_count")).unwrap().to_owned();

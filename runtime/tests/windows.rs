@@ -4,6 +4,7 @@
 //! `KINGLET_EMULATED=1` takes one division of the work.
 
 mod common;
+mod support;
 
 use common::{Builder, Meta, Rng, TINY};
 use kinglet::decoder::{Session, SessionOptions, Want, cache_bytes, kept_positions};
@@ -12,6 +13,7 @@ use kinglet::model::{Model, ModelSpec};
 use kinglet::team::Team;
 use kinglet_kernels::{Format, KV_PAGE, Kernels, KvType, Tier};
 use std::path::PathBuf;
+use support::emulated;
 
 /// Positions: several times what a window keeps.
 const N: usize = 3_100;
@@ -85,7 +87,7 @@ fn one_layer(spec: &ModelSpec, a: &kinglet::model::spec::AttentionSpec) -> Model
 
 #[test]
 fn the_same_bits_as_with_everything_kept_in_less_memory() {
-    let emulated = std::env::var_os("KINGLET_EMULATED").is_some();
+    let emulated = emulated();
     // A fused multiply-add in software, in an emulator: a wide window is minutes.
     let slow = emulated && Tier::usable() == [Tier::Scalar];
     let models: Vec<_> = models().into_iter().filter(|(_, window, _)| !slow || *window < 100).collect();
@@ -129,7 +131,7 @@ fn the_same_bits_as_with_everything_kept_in_less_memory() {
 
 #[test]
 fn the_same_bits_after_going_back_past_what_was_dropped() {
-    if std::env::var_os("KINGLET_EMULATED").is_some() {
+    if emulated() {
         eprintln!("going back: NOT RUN: takes minutes in an emulator, and is the decoder's, not a tier's");
         return;
     }

@@ -1,9 +1,11 @@
 //! What the tests of kernels share: randomness, the tiers to run, memory between guard pages.
 
-#![allow(dead_code, reason = "each test uses its part")]
+#![allow(dead_code, unused_imports, reason = "each test uses its part")]
 
+mod emulated;
 pub mod matmul;
 
+pub use emulated::emulated;
 use kinglet_kernels::{Error, Kernels, Tier};
 
 /// splitmix64: enough randomness for tests, the same on every machine.

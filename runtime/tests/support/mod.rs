@@ -1,9 +1,12 @@
 //! What several tests need: a folder of their own, and a small GGUF writer that lets a test say which byte is wrong.
 #![allow(dead_code, unused_imports, reason = "each test uses a part of it")]
 
+#[path = "../../../kernels/tests/support/emulated.rs"]
+mod emulated;
 #[path = "../../../kernels/tests/support/own_program.rs"]
 mod own_program;
 
+pub use emulated::emulated;
 pub use own_program::own_program;
 use std::path::{Path, PathBuf};
 

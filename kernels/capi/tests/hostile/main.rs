@@ -11,6 +11,8 @@
 )]
 
 mod call;
+#[path = "../../../tests/support/emulated.rs"]
+mod emulated;
 mod mistakes;
 mod ops;
 mod random;

@@ -1,6 +1,7 @@
 //! Random calls. `KINGLET_FUZZ_RUNS` and `KINGLET_FUZZ_SEED` say how many and which, `KINGLET_FUZZ_MINUTES` how long instead.
 
 use crate::call::{Rng, Wrong};
+use crate::emulated::emulated;
 use crate::ops::OPS;
 use crate::{handles, once, same};
 use kinglet_c::*;
@@ -19,7 +20,7 @@ fn handle(rng: &mut Rng, good: *const Handle, spoil: usize) -> *const Handle {
 #[test]
 fn random_calls_are_refused_or_right() {
     let number = |name: &str| Some(std::env::var(name).ok()?.parse::<u64>().unwrap());
-    let default = if std::env::var_os("KINGLET_EMULATED").is_some() { 4_000 } else { 20_000 };
+    let default = if emulated() { 4_000 } else { 20_000 };
     let until = number("KINGLET_FUZZ_MINUTES").map(|m| Instant::now() + Duration::from_secs(60 * m));
     let most = if until.is_some() { u64::MAX } else { number("KINGLET_FUZZ_RUNS").unwrap_or(default) };
     let first = number("KINGLET_FUZZ_SEED").unwrap_or(1);
