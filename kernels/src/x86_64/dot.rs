@@ -214,9 +214,7 @@ pub(crate) unsafe fn dpbusd_products<S: Dpbusd, C: Codes, const R: usize, const 
     }
 }
 
-/// What the offset of the codes adds to the sums of group `g` of column `c`, `- OFFSET * (sum_0 + sum_1)`: to i32, or to i16 that hold all 8
-/// products. It fits in those: of the 16 activations in an i16 of one parity, 8 also lie in the half whose sum it subtracts, so that it is at
-/// most 127 * (8 * 15 + 8 * 8 + 8 * 8) = 31496.
+/// What the offset of the codes adds to the sums of group `g` of column `c`, to i32 or to the i16 that hold all 8 products.
 ///
 /// # Safety
 /// As [`accumulate`].

@@ -17,7 +17,7 @@ enum Made {
     /// An i32 for the whole group, or for each half: `-offset * sum`.
     Offset,
     OffsetHalves,
-    /// Two i16: `-offset * sum` of each half.
+    /// Two i16, `-offset * sum`: one of the first two of each four activations, one of the others, as `vpmaddubsw` pairs them.
     OffsetPair,
 }
 
@@ -69,18 +69,20 @@ pub(crate) unsafe fn make<S: Simd, C: Codes>(x: &QuantizedRows<'_>, out: &mut [i
     // Columns follow each other without a gap, so that groups may be taken as they come.
     let whole = x.d.len() / 8 * 8;
     for g in (0..whole).step_by(8) {
-        // SAFETY: 8 groups from `g` on: 8 scales, 16 sums and 8 or 16 results.
+        // SAFETY: 8 groups from `g` on: 256 codes, 8 scales, 16 sums and 8 or 16 results.
         unsafe {
-            eight::<S, C>(x.d[g..].as_ptr(), x.sums[2 * g..].as_ptr(), out[per * g..].as_mut_ptr());
+            let from = (x.q[GROUP * g..].as_ptr(), x.d[g..].as_ptr(), x.sums[2 * g..].as_ptr());
+            eight::<S, C>(from, out[per * g..].as_mut_ptr());
         }
     }
     let rest = x.d.len() - whole;
     if rest > 0 {
-        let (mut d, mut sums, mut values) = ([0.0; 8], [0; 16], [0; 16]);
+        let (mut q, mut d, mut sums, mut values) = ([0; 8 * GROUP], [0.0; 8], [0; 16], [0; 16]);
+        q[..GROUP * rest].copy_from_slice(&x.q[GROUP * whole..]);
         d[..rest].copy_from_slice(&x.d[whole..]);
         sums[..2 * rest].copy_from_slice(&x.sums[2 * whole..]);
         // SAFETY: as above.
-        unsafe { eight::<S, C>(d.as_ptr(), sums.as_ptr(), values.as_mut_ptr()) };
+        unsafe { eight::<S, C>((q.as_ptr(), d.as_ptr(), sums.as_ptr()), values.as_mut_ptr()) };
         out[per * whole..].copy_from_slice(&values[..per * rest]);
     }
 }
@@ -88,10 +90,9 @@ pub(crate) unsafe fn make<S: Simd, C: Codes>(x: &QuantizedRows<'_>, out: &mut [i
 /// Those of 8 groups.
 ///
 /// # Safety
-/// AVX2; 8 scales and 16 sums can be read, and 8 values for each of [`per_group`] written.
+/// AVX2; 256 codes, 8 scales and 16 sums can be read, and 8 values for each of [`per_group`] written.
 #[inline(always)]
-unsafe fn eight<S: Simd, C: Codes>(d: *const f32, sums: *const i16, out: *mut i32) {
-    const { assert!(GROUP == 32) };
+unsafe fn eight<S: Simd, C: Codes>((q, d, sums): (*const i8, *const f32, *const i16), out: *mut i32) {
     // SAFETY: the caller's.
     unsafe {
         let sums = _mm256_loadu_si256(sums.cast());
@@ -122,8 +123,54 @@ unsafe fn eight<S: Simd, C: Codes>(d: *const f32, sums: *const i16, out: *mut i3
                 }
             }
             Made::OffsetPair => {
-                store(0, _mm256_mullo_epi16(sums, _mm256_set1_epi16(-offset::<C>() as i16)));
+                store(0, _mm256_mullo_epi16(sums_of_pairs(q), _mm256_set1_epi16(-offset::<C>() as i16)));
             }
         }
     }
+}
+
+/// Two i16 for each of 8 groups: the sum of the first two of each four codes, and of the other two. Not by closures, which are not
+/// inlined into the functions of a tier.
+///
+/// # Safety
+/// AVX2; 256 codes can be read.
+#[inline(always)]
+unsafe fn sums_of_pairs(q: *const i8) -> __m256i {
+    // SAFETY: the caller's.
+    unsafe {
+        let a = _mm256_castsi256_ps(fold(quarters(q, 0), quarters(q, 1)));
+        let b = _mm256_castsi256_ps(fold(quarters(q, 2), quarters(q, 3)));
+        _mm256_add_epi16(
+            _mm256_castps_si256(_mm256_shuffle_ps::<0b10_00_10_00>(a, b)),
+            _mm256_castps_si256(_mm256_shuffle_ps::<0b11_01_11_01>(a, b)),
+        )
+    }
+}
+
+/// Of group `g` in the low half and `g + 4` in the high half: four dwords of both sums, which are to be added.
+///
+/// # Safety
+/// As [`sums_of_pairs`].
+#[inline(always)]
+unsafe fn quarters(q: *const i8, g: usize) -> __m256i {
+    // SAFETY: the caller's; activations are not -128, so that 16 of them fit into an i16.
+    unsafe {
+        let ones = _mm256_set1_epi8(1);
+        let low = _mm256_maddubs_epi16(ones, _mm256_loadu_si256(q.add(GROUP * g).cast()));
+        let high = _mm256_maddubs_epi16(ones, _mm256_loadu_si256(q.add(GROUP * (g + 4)).cast()));
+        _mm256_add_epi16(
+            _mm256_permute2x128_si256::<0x20>(low, high),
+            _mm256_permute2x128_si256::<0x31>(low, high),
+        )
+    }
+}
+
+/// In each half, the first two dwords of `a` plus its other two, then those of `b`.
+///
+/// # Safety
+/// AVX2.
+#[inline(always)]
+unsafe fn fold(a: __m256i, b: __m256i) -> __m256i {
+    // SAFETY: the caller's.
+    unsafe { _mm256_add_epi16(_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b)) }
 }

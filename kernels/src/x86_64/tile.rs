@@ -50,6 +50,7 @@ pub(crate) trait Codes {
     const SIGNED: bool = false;
     /// How many vpmaddubsw results one i16 can hold, each at most `2 * 127 * code`: 8 for codes up to 15 (30480), 4 up
     /// to 31 (31496), 2 up to 63 (32004), 1 up to 128, also for signed codes. At most 4 with sub-scales, which cover 16.
+    /// 8 also for up to 31 minus 16: what the offset adds comes first, and the sum with it is at most 16 * 127 * 16 (32512).
     const STEPS: usize;
 }
 
@@ -68,7 +69,7 @@ codes! {
     /// Q4_1, Q4_K: `0..=15`.
     U4Min { STEPS: usize = 8, MINS: Mins = Mins::Per32 }
     /// Q5_0, IQ1_S, IQ3_S: `0..=31`, minus 16.
-    U5Minus16 { STEPS: usize = 4, OFFSET_LOG2: i32 = 4 }
+    U5Minus16 { STEPS: usize = 8, OFFSET_LOG2: i32 = 4 }
     /// Q5_1, Q5_K: `0..=31`.
     U5Min { STEPS: usize = 4, MINS: Mins = Mins::Per32 }
     /// Q2_K: `0..=3`, a sub-scale and a min per 16.
