@@ -1,6 +1,8 @@
 //! What the sums of activations add to a product (contract section 2), made once for all rows of weights: what mins are multiplied by, or
 //! what the offset of codes adds. No kind of codes has both.
 
+#![allow(clippy::needless_range_loop, reason = "a half indexes several arrays at once")]
+
 use super::dot::offset;
 use super::simd::Simd;
 use super::tile::Codes;
@@ -87,7 +89,7 @@ pub(crate) unsafe fn make<S: Simd, C: Codes>(x: &QuantizedRows<'_>, out: &mut [i
     }
 }
 
-/// Those of 8 groups.
+/// Those of 8 groups. No closures here and below: not all are inlined into the functions of a tier.
 ///
 /// # Safety
 /// AVX2; 256 codes, 8 scales and 16 sums can be read, and 8 values for each of [`per_group`] written.
@@ -96,41 +98,43 @@ unsafe fn eight<S: Simd, C: Codes>((q, d, sums): (*const i8, *const f32, *const 
     // SAFETY: the caller's.
     unsafe {
         let sums = _mm256_loadu_si256(sums.cast());
-        let halves = || [_mm256_castsi256_si128(sums), _mm256_extracti128_si256::<1>(sums)];
-        let store = |i: usize, values| _mm256_storeu_si256(out.add(8 * i).cast(), values);
+        let halves = [_mm256_castsi256_si128(sums), _mm256_extracti128_si256::<1>(sums)];
+        let mut values = [_mm256_setzero_si256(); 2];
         match const { made::<S, C>() } {
             Made::Nothing => {}
             Made::Scaled => {
                 let both = _mm256_cvtepi32_ps(_mm256_madd_epi16(sums, _mm256_set1_epi16(1)));
-                store(0, _mm256_castps_si256(_mm256_mul_ps(_mm256_loadu_ps(d), both)));
+                values[0] = _mm256_castps_si256(_mm256_mul_ps(_mm256_loadu_ps(d), both));
             }
             Made::ScaledHalves => {
-                for (i, half) in halves().into_iter().enumerate() {
+                for i in 0..2 {
                     let first = _mm256_set1_epi32(4 * i as i32);
                     let group = _mm256_add_epi32(_mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3), first);
-                    let half = _mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(half));
+                    let half = _mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(halves[i]));
                     let scaled = _mm256_mul_ps(_mm256_permutevar8x32_ps(_mm256_loadu_ps(d), group), half);
-                    store(i, _mm256_castps_si256(scaled));
+                    values[i] = _mm256_castps_si256(scaled);
                 }
             }
             Made::Offset => {
-                store(0, _mm256_madd_epi16(sums, _mm256_set1_epi16(-offset::<C>() as i16)));
+                values[0] = _mm256_madd_epi16(sums, _mm256_set1_epi16(-offset::<C>() as i16));
             }
             Made::OffsetHalves => {
-                for (i, half) in halves().into_iter().enumerate() {
+                for i in 0..2 {
                     let offset = _mm256_set1_epi32(-offset::<C>());
-                    store(i, _mm256_mullo_epi32(_mm256_cvtepi16_epi32(half), offset));
+                    values[i] = _mm256_mullo_epi32(_mm256_cvtepi16_epi32(halves[i]), offset);
                 }
             }
             Made::OffsetPair => {
-                store(0, _mm256_mullo_epi16(sums_of_pairs(q), _mm256_set1_epi16(-offset::<C>() as i16)));
+                values[0] = _mm256_mullo_epi16(sums_of_pairs(q), _mm256_set1_epi16(-offset::<C>() as i16));
             }
+        }
+        for i in 0..per_group::<S, C>() {
+            _mm256_storeu_si256(out.add(8 * i).cast(), values[i]);
         }
     }
 }
 
-/// Two i16 for each of 8 groups: the sum of the first two of each four codes, and of the other two. Not by closures, which are not
-/// inlined into the functions of a tier.
+/// Two i16 for each of 8 groups: the sum of the first two of each four codes, and of the other two.
 ///
 /// # Safety
 /// AVX2; 256 codes can be read.
