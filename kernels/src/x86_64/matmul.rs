@@ -225,8 +225,14 @@ pub(crate) unsafe fn gemv<S: Simd, T: TileFormat<S>, const N: usize>(
             let mut acc: Acc<S, 1, N> = [[S::splat(0.0); N]];
             let mut macc = acc;
             if T::HEAD > 0 {
-                for (b, head) in heads[..AHEAD.min(blocks)].iter_mut().enumerate() {
-                    T::stage(rows, b * T::BYTES, head);
+                let mut rows = rows;
+                for head in &mut heads[..AHEAD.min(blocks)] {
+                    T::stage(rows, 0, head);
+                    rows = rows.skip(T::BYTES);
+                    // Of the dwords of several blocks the compiler makes gathers where it has them, which are slower.
+                    if S::ROWS == MAX_ROWS && T::HEAD > 2 {
+                        rows = rows.pinned();
+                    }
                 }
             }
             for b in 0..blocks {

@@ -131,6 +131,16 @@ impl Rows<'_> {
         Rows { head, ..self }
     }
 
+    /// The same, at an address of which the compiler knows nothing, so that what is done from here on cannot be joined with what was
+    /// done before.
+    #[inline(always)]
+    pub(crate) fn pinned(self) -> Self {
+        let mut start = self.fours[0];
+        // SAFETY: no instruction.
+        unsafe { std::arch::asm!("/* {} */", inout(reg) start, options(nomem, nostack, preserves_flags)) };
+        Rows { head: self.head, ..Rows::new(start, self.stride) }
+    }
+
     /// `bytes` further in each row.
     #[inline(always)]
     pub(crate) fn skip(self, bytes: usize) -> Self {
