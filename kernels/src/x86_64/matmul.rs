@@ -316,7 +316,7 @@ pub(crate) unsafe fn add_halves<S: Simd, T: HalfFormat<S>, const N: usize>(
 ) {
     // SAFETY: the caller's.
     unsafe {
-        if N > 1 || 8 * T::WIDTH < S::REGISTERS {
+        if N > 1 || T::FITS {
             return add_tiles::<S, T, N>(acc, rows, part, tiles, x);
         }
         let mut sums = [S::splat32(0); 4];
@@ -324,7 +324,7 @@ pub(crate) unsafe fn add_halves<S: Simd, T: HalfFormat<S>, const N: usize>(
             *sum = S::Halves::start::<T::Codes, N>(&*tiles.add(i), &x, i);
         }
         for half in 0..2 {
-            let codes = T::half(rows, part, half);
+            let codes = T::dwords::<4>(rows, part, 4 * half);
             for (i, sum) in sums.iter_mut().enumerate().take(T::WIDTH) {
                 *sum = S::Halves::half::<T::Codes, N>(*sum, &codes[i], &*tiles.add(i), &x, i, half);
             }

@@ -8,7 +8,7 @@ use super::dot::{self, Acc, Activations, Columns};
 use super::halves;
 use super::matmul::{self, Block};
 use super::sums;
-use super::tile::{Codes, Rows, Tile, TileFormat};
+use super::tile::{Codes, Rows, Tile, TileFormat, transpose16_of};
 use crate::matrix::{MatMut, Matrix, QuantizedRows};
 use std::arch::x86_64::*;
 
@@ -80,6 +80,16 @@ pub(crate) trait Simd: Copy + 'static {
     unsafe fn load_f16s(p: *const u16) -> Self::F;
     /// 16 bytes from each of 4 or 2 pointers, one 128-bit lane each: `p(0), p(4), p(8), p(12)` plus `first`.
     unsafe fn load_lanes(p: impl Fn(usize) -> *const u8, first: usize) -> Self::I;
+    /// Dword `j` of 32 bytes from each of the pointers of all rows, in vector `j`.
+    #[inline(always)]
+    unsafe fn transpose32(p: impl Fn(usize) -> *const u8 + Copy) -> [Self::I; 8] {
+        // SAFETY: the caller's.
+        unsafe {
+            let [a, b, c, d] = transpose16_of::<Self>(p);
+            let [e, f, g, h] = transpose16_of::<Self>(|i| p(i).wrapping_add(16));
+            [a, b, c, d, e, f, g, h]
+        }
+    }
     unsafe fn and(a: Self::I, b: Self::I) -> Self::I;
     unsafe fn or(a: Self::I, b: Self::I) -> Self::I;
     unsafe fn xor(a: Self::I, b: Self::I) -> Self::I;
@@ -470,6 +480,24 @@ impl Simd for Avx512Vnni {
             _mm512_inserti32x4::<3>(v, _mm_loadu_si128(p(first + 12).cast()))
         }
     }
+    /// By halves of vectors: half as many loads as of 16 bytes twice, and fewer instructions.
+    #[inline(always)]
+    unsafe fn transpose32(p: impl Fn(usize) -> *const u8 + Copy) -> [__m512i; 8] {
+        // SAFETY: as above; the caller's 32 bytes at each pointer.
+        unsafe {
+            let ([a, b, c, d], [e, f, g, h]) = (transpose_eight(p, 0), transpose_eight(p, 8));
+            [
+                _mm512_shuffle_i64x2::<0b10_00_10_00>(a, e),
+                _mm512_shuffle_i64x2::<0b10_00_10_00>(b, f),
+                _mm512_shuffle_i64x2::<0b10_00_10_00>(c, g),
+                _mm512_shuffle_i64x2::<0b10_00_10_00>(d, h),
+                _mm512_shuffle_i64x2::<0b11_01_11_01>(a, e),
+                _mm512_shuffle_i64x2::<0b11_01_11_01>(b, f),
+                _mm512_shuffle_i64x2::<0b11_01_11_01>(c, g),
+                _mm512_shuffle_i64x2::<0b11_01_11_01>(d, h),
+            ]
+        }
+    }
     #[inline(always)]
     unsafe fn negate_where(a: __m512i, bits: __m512i, bit: __m512i, offset: __m512i) -> __m512i {
         // SAFETY: as above.
@@ -521,6 +549,41 @@ impl Simd for Avx512Vnni {
             let high = _mm512_cvtepi32_epi16(Self::shr32(a, 16));
             (_mm512_cvtph_ps(_mm512_cvtepi32_epi16(a)), _mm512_cvtph_ps(high))
         }
+    }
+}
+
+/// Of 32 bytes from each of 8 rows from `first` on: in result `j`, dword `j` of the first four rows, dword `j + 4` of them, and the same of
+/// the other four.
+///
+/// # Safety
+/// AVX-512; 32 bytes are readable at `p` of each of these rows.
+#[inline(always)]
+unsafe fn transpose_eight(p: impl Fn(usize) -> *const u8 + Copy, first: usize) -> [__m512i; 4] {
+    // SAFETY: the caller's.
+    unsafe {
+        let (r0, r1) = (two_halves(p(first), p(first + 4)), two_halves(p(first + 1), p(first + 5)));
+        let (r2, r3) = (two_halves(p(first + 2), p(first + 6)), two_halves(p(first + 3), p(first + 7)));
+        let (a, b) = (_mm512_unpacklo_epi32(r0, r1), _mm512_unpackhi_epi32(r0, r1));
+        let (c, d) = (_mm512_unpacklo_epi32(r2, r3), _mm512_unpackhi_epi32(r2, r3));
+        [
+            _mm512_unpacklo_epi64(a, c),
+            _mm512_unpackhi_epi64(a, c),
+            _mm512_unpacklo_epi64(b, d),
+            _mm512_unpackhi_epi64(b, d),
+        ]
+    }
+}
+
+/// 32 bytes from each of two addresses.
+///
+/// # Safety
+/// As [`transpose_eight`].
+#[inline(always)]
+unsafe fn two_halves(low: *const u8, high: *const u8) -> __m512i {
+    // SAFETY: the caller's.
+    unsafe {
+        let low = _mm512_castsi256_si512(_mm256_loadu_si256(low.cast()));
+        _mm512_inserti64x4::<1>(low, _mm256_loadu_si256(high.cast()))
     }
 }
 

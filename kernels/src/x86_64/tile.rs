@@ -242,31 +242,64 @@ pub(crate) trait TileFormat<S: Simd>: Sized + 'static {
     }
 }
 
-/// A format of which half of the codes of a part can be unpacked alone, so that a GEMV of one column has all of them in registers.
+/// A format of which some of the codes of a part can be unpacked alone, so that a GEMV of one column has all of them in registers.
 pub(crate) trait HalfFormat<S: Simd>: TileFormat<S> {
-    /// The codes of half `half` of each of the `WIDTH` groups, at most 4, of part `part`.
+    /// Whether the registers hold all codes of a part.
+    const FITS: bool = 8 * Self::WIDTH < S::REGISTERS;
+
+    /// The codes of dwords `first .. first + J` (4 or 8 of them; `first` is 0 or 4) of each of the `WIDTH` groups, at most 4, of
+    /// part `part`.
     ///
     /// # Safety
     /// As [`TileFormat::codes`].
-    unsafe fn half(rows: Rows<'_>, part: usize, half: usize) -> [[S::I; 4]; 4];
+    unsafe fn dwords<const J: usize>(rows: Rows<'_>, part: usize, first: usize) -> [[S::I; J]; 4];
 
-    /// [`TileFormat::codes`], made of both.
+    /// [`TileFormat::codes`], made of these.
     ///
     /// # Safety
     /// As it.
     #[inline(always)]
-    unsafe fn both_halves(rows: Rows<'_>, part: usize, tiles: *mut Tile<S>) {
+    unsafe fn whole(rows: Rows<'_>, part: usize, tiles: *mut Tile<S>) {
         // SAFETY: the caller's.
         unsafe {
-            for half in 0..2 {
-                let codes = Self::half(rows, part, half);
-                for (i, codes) in codes.iter().enumerate().take(Self::WIDTH) {
-                    for (j, code) in codes.iter().enumerate() {
-                        (*tiles.add(i)).codes[4 * half + j] = *code;
-                    }
-                }
+            if Self::FITS {
+                Self::write(Self::dwords::<8>(rows, part, 0), 0, tiles);
+            } else {
+                Self::write(Self::dwords::<4>(rows, part, 0), 0, tiles);
+                Self::write(Self::dwords::<4>(rows, part, 4), 4, tiles);
             }
         }
+    }
+
+    /// Writes dwords from `first` on to the tiles of their groups.
+    ///
+    /// # Safety
+    /// `tiles` points to `WIDTH` tiles.
+    #[inline(always)]
+    unsafe fn write<const J: usize>(codes: [[S::I; J]; 4], first: usize, tiles: *mut Tile<S>) {
+        for (i, codes) in codes.iter().enumerate().take(Self::WIDTH) {
+            // SAFETY: the caller's.
+            unsafe { (&mut (*tiles.add(i)).codes)[first..first + J].copy_from_slice(codes) };
+        }
+    }
+}
+
+/// Transposes 4 or 8 dwords of each row: result `j` holds dword `j` of every row.
+///
+/// # Safety
+/// The tier's features; `4 * J` bytes are readable at `offset` in every row.
+#[inline(always)]
+pub(crate) unsafe fn transpose<S: Simd, const J: usize>(rows: Rows<'_>, offset: usize) -> [S::I; J] {
+    const { assert!(J == 4 || J == 8) };
+    // SAFETY: the caller's.
+    unsafe {
+        let mut dwords = [S::splat32(0); J];
+        if J == 8 {
+            dwords.copy_from_slice(&transpose32::<S>(rows, offset)[..J]);
+        } else {
+            dwords.copy_from_slice(&transpose16::<S>(rows, offset)[..J]);
+        }
+        dwords
     }
 }
 
@@ -303,8 +336,7 @@ pub(crate) unsafe fn transpose16_of<S: Simd>(at: impl Fn(usize) -> *const u8 + C
 #[inline(always)]
 pub(crate) unsafe fn transpose32<S: Simd>(rows: Rows<'_>, offset: usize) -> [S::I; 8] {
     // SAFETY: the caller's.
-    let (a, b) = unsafe { (transpose16::<S>(rows, offset), transpose16::<S>(rows, offset + 16)) };
-    [a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3]]
+    unsafe { S::transpose32(|i| rows.at(i, offset)) }
 }
 
 /// f16 scales, one per row, widened.
@@ -385,13 +417,6 @@ pub(crate) unsafe fn load_u32<S: Simd>(rows: Rows<'_>, offset: usize) -> S::I {
 pub(crate) unsafe fn signed<S: Simd>(codes: S::I) -> S::I {
     // SAFETY: the caller has the tier's features (here and below).
     unsafe { if S::VNNI { S::xor(codes, S::splat8(-128)) } else { codes } }
-}
-
-/// Sub-scales, i16 pairs `(s, s)`, as the tier's dot product takes them.
-#[inline(always)]
-pub(crate) unsafe fn sub_scale<S: Simd>(pairs: S::I) -> S::I {
-    // SAFETY: as above.
-    unsafe { if S::VNNI { S::as_i32(S::to_f32(S::sra32(pairs, 16))) } else { pairs } }
 }
 
 /// The low nibble of every byte.

@@ -7,7 +7,7 @@ use super::super::matmul::add_halves;
 use super::super::simd::Simd;
 use super::super::tile::{
     HalfFormat, Rows, Tile, TileFormat, U2SubMin, U3Minus4Sub, U4Min, U4Minus8, U5Min, U6Minus32Sub,
-    high_nibbles, load_f16, load_u32, low_nibbles, sub_scale, transpose16,
+    high_nibbles, load_f16, load_u32, low_nibbles, transpose, transpose16,
 };
 
 /// Each of the four bytes of each dword as floats, times `d`.
@@ -74,7 +74,7 @@ unsafe fn pick<S: Simd>(words: S::I, a: u8, b: u8) -> S::I {
     unsafe { S::shuffle(words, S::table(&index)) }
 }
 
-/// 16 signed sub-scales per row, the bytes of `words`, into all tiles; with `1 << LOG2` times them where
+/// 16 signed sub-scales per row, the bytes of `words`, into all tiles, in the form of [`Tile::s`]; with `1 << LOG2` times them where
 /// `shift == 8 - LOG2`.
 #[inline(always)]
 pub(super) unsafe fn sub_scales<S: Simd>(words: [S::I; 4], shift: i32, tiles: &mut [Tile<S>; 8]) {
@@ -82,11 +82,15 @@ pub(super) unsafe fn sub_scales<S: Simd>(words: [S::I; 4], shift: i32, tiles: &m
         let (v, a) = (words[g / 2], 2 * (g % 2) as u8);
         // SAFETY: as above.
         unsafe {
-            tile.s[0] = sub_scale::<S>(S::sra16(pick::<S>(v, a, a), 8));
-            tile.s[1] = sub_scale::<S>(S::sra16(pick::<S>(v, a + 1, a + 1), 8));
-            if !S::VNNI {
-                tile.o = S::sra16(pick::<S>(v, a, a + 1), shift);
+            if S::VNNI {
+                for (s, byte) in tile.s.iter_mut().zip(i32::from(a)..) {
+                    *s = S::as_i32(S::to_f32(S::sra32(S::shl32(v, 24 - 8 * byte), 24)));
+                }
+                continue;
             }
+            tile.s[0] = S::sra16(pick::<S>(v, a, a), 8);
+            tile.s[1] = S::sra16(pick::<S>(v, a + 1, a + 1), 8);
+            tile.o = S::sra16(pick::<S>(v, a, a + 1), shift);
         }
     }
 }
@@ -100,7 +104,7 @@ unsafe fn two_bits<S: Simd>(bytes: S::I) -> [S::I; 4] {
     }
 }
 
-/// The codes of half a part, `[group][j]`, of those of each of four vectors of bytes. A macro, because a closure might not be inlined, and would be
+/// The codes of some dwords of a part, `[group][j]`, of those of each vector of bytes. A macro, because a closure might not be inlined, and would be
 /// compiled without the tier's features.
 macro_rules! each {
     ($bytes:expr, |$j:pat_param, $qs:ident| $codes:expr) => {{
@@ -133,8 +137,8 @@ super_blocks! {
         for tile in tiles {
             tile.d = d;
         }
-    }, halves(4, |part, half| {
-        each!(transpose16::<S>(rows, 16 + 32 * part + 16 * half), |_, qs| two_bits::<S>(qs))
+    }, halves(4, |part, first| {
+        each!(transpose::<S, J>(rows, 16 + 32 * part + 4 * first), |_, qs| two_bits::<S>(qs))
     })
 
     /// `hmask: [u8; 32], qs: [u8; 64], scales: [u8; 12], d: f16`, `w = d * (sc - 32) * (q - 4)`.
@@ -156,9 +160,9 @@ super_blocks! {
         for tile in tiles {
             tile.d = d;
         }
-    }, halves(4, |part, half| {
-        let masks = transpose16::<S>(rows, 16 * half);
-        each!(transpose16::<S>(rows, 32 + 32 * part + 16 * half), |j, qs| {
+    }, halves(4, |part, first| {
+        let masks = transpose::<S, J>(rows, 4 * first);
+        each!(transpose::<S, J>(rows, 32 + 32 * part + 4 * first), |j, qs| {
             // The part's four bits are the lowest.
             let bits = S::shr16(masks[j], 4 * part as i32);
             let bits = [S::shl16(bits, 2), S::shl16(bits, 1), bits, S::shr16(bits, 1)];
@@ -173,8 +177,8 @@ super_blocks! {
     /// `d: f16, dmin: f16, scales: [u8; 12], qs: [u8; 128]`, `w = d * sc * q - dmin * min`.
     Q4_K: U4Min, 144, |rows, tiles| {
         scales_and_mins::<S>(rows, tiles);
-    }, halves(2, |part, half| {
-        each!(transpose16::<S>(rows, 16 + 32 * part + 16 * half), |_, qs| {
+    }, halves(2, |part, first| {
+        each!(transpose::<S, J>(rows, 16 + 32 * part + 4 * first), |_, qs| {
             [low_nibbles::<S>(qs), high_nibbles::<S>(qs)]
         })
     })
@@ -182,9 +186,9 @@ super_blocks! {
     /// `d: f16, dmin: f16, scales: [u8; 12], qh: [u8; 32], qs: [u8; 128]`, `w = d * sc * q - dmin * min`.
     Q5_K: U5Min, 176, |rows, tiles| {
         scales_and_mins::<S>(rows, tiles);
-    }, halves(2, |part, half| {
-        let bits = transpose16::<S>(rows, 16 + 16 * half);
-        each!(transpose16::<S>(rows, 48 + 32 * part + 16 * half), |j, qs| {
+    }, halves(2, |part, first| {
+        let bits = transpose::<S, J>(rows, 16 + 4 * first);
+        each!(transpose::<S, J>(rows, 48 + 32 * part + 4 * first), |j, qs| {
             // The part's two bits are the lowest.
             let bits = S::shr16(bits[j], 2 * part as i32);
             let first = S::and(S::shl16(bits, 4), S::splat8(16));
@@ -200,12 +204,11 @@ super_blocks! {
         for tile in tiles {
             tile.d = d;
         }
-    }, halves(4, |part, half| {
-        let first = transpose16::<S>(rows, 64 * part + 16 * half);
-        let second = transpose16::<S>(rows, 64 * part + 32 + 16 * half);
-        let high = transpose16::<S>(rows, 128 + 32 * part + 16 * half);
-        each!(high, |i, h| {
-            let (a, b) = (first[i], second[i]);
+    }, halves(4, |part, first| {
+        let a = transpose::<S, J>(rows, 64 * part + 4 * first);
+        let b = transpose::<S, J>(rows, 64 * part + 32 + 4 * first);
+        each!(transpose::<S, J>(rows, 128 + 32 * part + 4 * first), |j, h| {
+            let (a, b) = (a[j], b[j]);
             [
                 S::or(low_nibbles::<S>(a), S::and(S::shl16(h, 4), S::splat8(48))),
                 S::or(low_nibbles::<S>(b), S::and(S::shl16(h, 2), S::splat8(48))),
@@ -221,8 +224,8 @@ super_blocks! {
         for tile in tiles {
             tile.d = d;
         }
-    }, halves(4, |part, half| {
-        each!(transpose16::<S>(rows, 32 * part + 16 * half), |_, qs| {
+    }, halves(4, |part, first| {
+        each!(transpose::<S, J>(rows, 32 * part + 4 * first), |_, qs| {
             two_bits::<S>(qs).map(|codes| S::add8(codes, S::splat8(7)))
         })
     })

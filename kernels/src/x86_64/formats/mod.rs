@@ -3,7 +3,7 @@
 #![allow(non_camel_case_types, reason = "the names are the field's own")]
 
 /// Formats of 256 weights per block, 8 tiles: what their codes are, bytes per block, how scales unpack, and how codes do: of the whole block, or
-/// of halves of so many groups ([`HalfFormat::half`](super::tile::HalfFormat::half)).
+/// of some dwords of so many groups ([`HalfFormat::dwords`](super::tile::HalfFormat::dwords)).
 macro_rules! super_blocks {
     ($($(#[$doc:meta])* $name:ident: $codes:ty, $bytes:literal, |$rows:ident, $tiles:ident| $scales:block,
         $kind:ident $unpack:tt)*) => {$(
@@ -37,13 +37,13 @@ macro_rules! super_blocks {
         }
     };
     (@whole of $name:ident $rows:ident $unpack:tt) => {};
-    // So many groups at once, by halves.
-    (@halves $rows:ident $tiles:ident ($width:literal, |$part:ident, $half:ident| $unpack:block)) => {
+    // So many groups at once, whole or by halves.
+    (@halves $rows:ident $tiles:ident ($width:literal, |$part:ident, $first:ident| $unpack:block)) => {
         const WIDTH: usize = $width;
         #[inline(always)]
         unsafe fn codes(rows: Rows<'_>, part: usize, tiles: *mut Tile<S>) {
             // SAFETY: the caller's.
-            unsafe { Self::both_halves(rows, part, tiles) }
+            unsafe { Self::whole(rows, part, tiles) }
         }
         #[inline(always)]
         unsafe fn add_part<const N: usize>(
@@ -57,10 +57,10 @@ macro_rules! super_blocks {
             unsafe { add_halves::<S, Self, N>(acc, rows, part, tiles, x) }
         }
     };
-    (@halves of $name:ident $rows:ident ($width:literal, |$part:ident, $half:ident| $unpack:block)) => {
+    (@halves of $name:ident $rows:ident ($width:literal, |$part:ident, $first:ident| $unpack:block)) => {
         impl<S: Simd> HalfFormat<S> for $name {
             #[inline(always)]
-            unsafe fn half($rows: Rows<'_>, $part: usize, $half: usize) -> [[S::I; 4]; 4] {
+            unsafe fn dwords<const J: usize>($rows: Rows<'_>, $part: usize, $first: usize) -> [[S::I; J]; 4] {
                 // SAFETY: the caller's.
                 unsafe { $unpack }
             }
