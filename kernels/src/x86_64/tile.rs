@@ -131,14 +131,14 @@ impl Rows<'_> {
         Rows { head, ..self }
     }
 
-    /// The same, at an address of which the compiler knows nothing, so that what is done from here on cannot be joined with what was
+    /// The same, with a stride of which the compiler knows nothing, so that what is done from here on cannot be joined with what was
     /// done before.
     #[inline(always)]
     pub(crate) fn pinned(self) -> Self {
-        let mut start = self.fours[0];
+        let mut stride = self.stride;
         // SAFETY: no instruction.
-        unsafe { std::arch::asm!("/* {} */", inout(reg) start, options(nomem, nostack, preserves_flags)) };
-        Rows { head: self.head, ..Rows::new(start, self.stride) }
+        unsafe { std::arch::asm!("/* {} */", inout(reg) stride, options(nomem, nostack, preserves_flags)) };
+        Rows { head: self.head, ..Rows::new(self.fours[0], stride) }
     }
 
     /// `bytes` further in each row.
@@ -278,8 +278,10 @@ pub(crate) trait HalfFormat<S: Simd>: TileFormat<S> {
     #[inline(always)]
     unsafe fn write<const J: usize>(codes: [[S::I; J]; 4], first: usize, tiles: *mut Tile<S>) {
         for (i, codes) in codes.iter().enumerate().take(Self::WIDTH) {
-            // SAFETY: the caller's.
-            unsafe { (&mut (*tiles.add(i)).codes)[first..first + J].copy_from_slice(codes) };
+            for (j, code) in codes.iter().enumerate() {
+                // SAFETY: the caller's.
+                unsafe { (*tiles.add(i)).codes[first + j] = *code };
+            }
         }
     }
 }
