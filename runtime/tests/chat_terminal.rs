@@ -146,6 +146,36 @@ fn a_full_context_drops_the_oldest_turns() {
     panic!("nothing was dropped:\n{}", t.screen.lock().unwrap());
 }
 
+/// Ctrl-C is the chat's; a request to end is obeyed at the prompt and within an answer.
+#[test]
+fn a_request_to_end_is_obeyed() {
+    use std::os::unix::process::ExitStatusExt;
+    let folder = Folder::new("chat-kill");
+    let model =
+        folder.write("m.gguf", &talker().set("llama.context_length", Some(Meta::U32(1 << 20))).bytes());
+    for (signal, keys) in [(libc::SIGTERM, ""), (libc::SIGTERM, "zebra\r"), (libc::SIGHUP, "zebra\r")] {
+        let mut t =
+            Terminal::new(&folder, &["chat", model.to_str().unwrap(), "--temp", "0", "--ctx", "1000000"]);
+        t.expect(PROMPT);
+        t.keys(keys);
+        std::thread::sleep(Duration::from_millis(300));
+        // SAFETY: a process of ours that has not been waited for.
+        assert_eq!(unsafe { libc::kill(t.child.id() as i32, signal) }, 0);
+        let start = Instant::now();
+        let status = loop {
+            match t.child.try_wait().unwrap() {
+                Some(status) => break status,
+                None if start.elapsed() > Duration::from_secs(30) => {
+                    let _ = t.child.kill();
+                    panic!("signal {signal} did not end the chat after `{keys}`");
+                }
+                None => std::thread::sleep(Duration::from_millis(5)),
+            }
+        };
+        assert_eq!(status.signal(), Some(signal), "{status}");
+    }
+}
+
 #[test]
 fn a_script_can_talk_too() {
     let folder = Folder::new("chat-script");

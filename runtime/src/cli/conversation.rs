@@ -22,7 +22,34 @@ static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 /// From here on Ctrl-C stops an answer and not the program.
 pub(super) fn catch_ctrl_c() -> Result<(), CliError> {
     let handler = || INTERRUPTED.store(true, Ordering::Relaxed);
-    ctrlc::set_handler(handler).map_err(|e| CliError::failure(format!("cannot catch Ctrl-C: {e}")))
+    let caught = leaving_termination_alone(|| ctrlc::set_handler(handler));
+    caught.map_err(|e| CliError::failure(format!("cannot catch Ctrl-C: {e}")))
+}
+
+/// Runs `set`, and gives the requests to end their old effect again: ctrlc catches those too where another program of the
+/// workspace asks for that, and a chat that no `kill` and no closed terminal ends would be left running.
+#[cfg(unix)]
+fn leaving_termination_alone<T>(set: impl FnOnce() -> T) -> T {
+    let old = [libc::SIGTERM, libc::SIGHUP].map(|signal| {
+        // SAFETY: `sigaction` is plain data for which all zeros is a valid value.
+        let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+        // SAFETY: without a new action the call only writes the present one, to a valid place.
+        let known = unsafe { libc::sigaction(signal, std::ptr::null(), &raw mut action) } == 0;
+        (signal, known.then_some(action))
+    });
+    let result = set();
+    for (signal, action) in old {
+        if let Some(action) = action {
+            // SAFETY: an action that the system gave for this signal.
+            unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) };
+        }
+    }
+    result
+}
+
+#[cfg(not(unix))]
+fn leaving_termination_alone<T>(set: impl FnOnce() -> T) -> T {
+    set()
 }
 
 /// The template that the options ask for: none with `--raw`, or when the model has none and none is named.
