@@ -122,6 +122,34 @@ fn logits_are_the_same_bits() {
     assert!(!Path::new("/dev/null").metadata().unwrap().is_file());
 }
 
+/// Ctrl-C, `kill` and a closed terminal leave no part of a file behind.
+#[test]
+#[cfg(unix)]
+fn an_interrupted_file_leaves_nothing_behind() {
+    use std::os::unix::process::ExitStatusExt;
+    use std::time::{Duration, Instant};
+    let folder = Folder::new("verbs-interrupted");
+    let endless = talker().set("llama.context_length", Some(common::Meta::U32(1 << 20))).bytes();
+    let model = folder.write("endless.gguf", &endless);
+    let ids = folder.write("ids.json", format!("[{}1]", "1,".repeat(200_000)).as_bytes());
+    let before = support::files(&folder.join(""));
+    let out = folder.join("out.f32");
+    let args = ["--tokens", ids.to_str().unwrap(), "--ctx", "1000000", "--out", out.to_str().unwrap()];
+    for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
+        let args = [&["logits", model.to_str().unwrap()], &args[..]].concat();
+        let mut child = kinglet(&args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let start = Instant::now();
+        while support::files(&folder.join("")) == before {
+            assert!(start.elapsed() < Duration::from_secs(60) && child.try_wait().unwrap().is_none());
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        // SAFETY: a process of ours that has not been waited for.
+        assert_eq!(unsafe { libc::kill(child.id() as i32, signal) }, 0);
+        assert_eq!(child.wait().unwrap().signal(), Some(signal));
+        assert_eq!(support::files(&folder.join("")), before, "signal {signal}");
+    }
+}
+
 #[test]
 fn tokenize_goes_there_and_back() {
     let (folder, m) = model("verbs-tokenize");
