@@ -141,6 +141,26 @@ fn absurd_sizes_are_named() {
     );
 }
 
+/// What is as many as a key says is not made before the tensors have been seen: these took a minute, and all memory.
+#[test]
+fn absurd_numbers_of_heads_and_experts_are_named() {
+    let fixture = |name: &str| {
+        let file = common::fixtures().into_iter().find(|f| f.ends_with(name)).unwrap().join("model.gguf");
+        Builder::from_gguf(&Gguf::open(&file).unwrap())
+    };
+    for (name, arch) in [("tiny-llama-moe", "llama"), ("tiny-qwen3moe", "qwen3moe")] {
+        let key = format!("{arch}.expert_count");
+        assert_names(fixture(name).set(&key, Some(Meta::U32(1 << 28))), &[&key, "at most 65536"]);
+    }
+    for (name, arch) in [("tiny-bloom", "bloom"), ("tiny-mpt", "mpt")] {
+        let mut b = fixture(name);
+        b.set(&format!("{arch}.attention.key_length"), Some(Meta::U32(1)));
+        b.set(&format!("{arch}.attention.head_count_kv"), None);
+        b.set(&format!("{arch}.attention.head_count"), Some(Meta::U32(1 << 28)));
+        assert_names(&b, &["268435456 query heads", "at most 4096"]);
+    }
+}
+
 /// The program on a file, and what it must say.
 fn kinglet(args: &[&str], stdin: &str) -> (Option<i32>, String, String) {
     use std::io::Write;

@@ -5,6 +5,11 @@ use super::{
     QkNorm, Residual, RopeStyle,
 };
 
+/// Heads that a layer may have at most, and experts; the most that are known are 128 and 512. Slopes of so many heads, and names
+/// of so many experts, are made before a tensor says that there are fewer.
+const MAX_HEADS: usize = 4096;
+const MAX_EXPERTS: usize = 1 << 16;
+
 /// How a family differs from the first decoders.
 pub(super) struct Base {
     /// Kind of all norms.
@@ -51,6 +56,9 @@ impl Base {
         let value_dim = meta.opt_size("attention.value_length")?.unwrap_or(head_dim);
         let fail = |what: String| Err(ModelError::new(meta.gguf.file(), what));
         for (i, (h, kv)) in heads.iter().zip(&kv_heads).enumerate() {
+            if *h > MAX_HEADS {
+                return fail(format!("layer {i} has {h} query heads; at most {MAX_HEADS} are supported"));
+            }
             if h % kv != 0 || kv > h {
                 return fail(format!(
                     "layer {i} has {h} query heads for {kv} key heads, which is not a multiple"
@@ -190,6 +198,9 @@ impl ModelSpec {
             Err(ModelError::new(meta.gguf.file(), format!("key `{}` {what}", meta.key(key))))
         };
         let (n, used) = (meta.size("expert_count")?, meta.size("expert_used_count")?);
+        if n > MAX_EXPERTS {
+            return fail("expert_count", format!("is {n}; at most {MAX_EXPERTS} are supported"));
+        }
         if used > n {
             return fail("expert_used_count", format!("is {used} of {n} experts"));
         }
