@@ -247,6 +247,10 @@ fn the_program_says_what_is_wrong() {
         &["cannot write /nonexistent/x"],
     );
     assert_fails(&["perplexity", &good, "--file", &one], 3, &["a chunk needs"]);
+    for ctx in ["1", "3"] {
+        let args = ["perplexity", &good, "--file", &ids("long.txt", &long), "--ctx", ctx];
+        assert_fails(&args, 2, &["too short", "--ctx 4 is the least"]);
+    }
     assert_fails(&["tokenize", &good, "--decode", "[999]"], 3, &["token 999 is out of range"]);
 
     let fewer = path("fewer.gguf", common::with_tokenizer(&mut common::llama(TINY, &[Format::Q8_0])));

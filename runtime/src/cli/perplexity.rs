@@ -36,6 +36,8 @@ pub struct Args {
 
 /// The chunk length of llama.cpp's published figures.
 const CHUNK: usize = 512;
+/// In a shorter one fewer than two tokens count, and there is no standard error.
+const SHORTEST: usize = 4;
 
 /// Runs the verb.
 ///
@@ -57,10 +59,15 @@ pub fn run(args: &Args, verbosity: Verbosity) -> Result<(), CliError> {
         verbosity,
     )?;
     let n_ctx = session.options().n_ctx;
-    if tokens.len() < n_ctx || n_ctx < 4 {
+    if n_ctx < SHORTEST {
+        return Err(CliError::usage(format!(
+            "a chunk of {n_ctx} tokens is too short to measure; --ctx {SHORTEST} is the least"
+        )));
+    }
+    if tokens.len() < n_ctx {
         let n = tokens.len();
         return Err(CliError::input(format!(
-            "{} has {n} tokens; a chunk needs {n_ctx}",
+            "{} has {n} tokens; a chunk needs {n_ctx}: give a longer text or a smaller --ctx",
             args.file.display()
         )));
     }
