@@ -207,6 +207,12 @@ fn bench_speaks_llama_benchs_language() {
     let table = text(&["bench", &m, "-p", "16", "-n", "0", "-r", "1"]);
     assert!(table.contains("pp16") && !table.contains("tg"), "{table}");
     assert_eq!(kinglet(&["bench", &m, "-p", "0", "-n", "0"]).output().unwrap().status.code(), Some(2));
+    // A context that leaves no room is refused before it is computed: a trace would tell.
+    let mut deep = kinglet(&["bench", &m, "-d", "512", "-p", "1", "-n", "0"]);
+    let out = deep.env("KINGLET_TRACE", "1").output().unwrap();
+    let said = String::from_utf8(out.stderr).unwrap();
+    assert!(out.status.code() == Some(3) && said.contains("513 tokens do not fit"), "{said}");
+    assert!(!said.contains("prefill"), "{said}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::CliError;
 use super::engine::{self, Counts, Engine};
 use super::options::{EngineArgs, MAX_CTX, ModelArg, Verbosity, positive};
-use crate::decoder::{Session, Want};
+use crate::decoder::{DecodeError, Session, Want};
 use crate::model::Model;
 use serde_json::json;
 use std::io::Write;
@@ -105,6 +105,11 @@ pub fn run(args: &Args, verbosity: Verbosity) -> Result<(), CliError> {
         Some(longest.min(model.spec.context_length)),
         verbosity,
     )?;
+    // Before the context is computed, which takes as long as a test.
+    let n_ctx = session.options().n_ctx;
+    if longest > n_ctx {
+        return Err(DecodeError::Context { wanted: longest, n_ctx }.into());
+    }
     let token = |i: usize| (i * 7919 % model.spec.vocab_size) as u32;
     if depth > 0 {
         let context: Vec<u32> = (0..depth).map(token).collect();
