@@ -137,6 +137,13 @@ fn a_closed_pipe_ends_quietly() {
         assert_eq!(out.status.code(), Some(1), "{said}");
         assert!(said.starts_with("kinglet: cannot write the output: "), "{said}");
     }
+    for args in [&["--help"][..], &["--version"], &["run", "--help"]] {
+        let Ok(full) = std::fs::OpenOptions::new().write(true).open("/dev/full") else { continue };
+        let out = kinglet(&home).args(args).stdout(full).output().unwrap();
+        let said = text(&out.stderr);
+        assert_eq!(out.status.code(), Some(1), "{args:?}: {said}");
+        assert!(said.starts_with("kinglet: cannot write the output: "), "{args:?}: {said}");
+    }
 }
 
 #[test]

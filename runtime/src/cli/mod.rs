@@ -221,8 +221,13 @@ fn visible(c: char) -> impl Iterator<Item = char> {
 fn parse_failure(e: &clap::Error) -> ExitCode {
     match e.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            let _ = e.print();
-            ExitCode::SUCCESS
+            match e.print().map_err(|e| CliError::output(&e)) {
+                Err(e) if !e.quiet => {
+                    report(&e.message);
+                    ExitCode::from(e.code as u8)
+                }
+                _ => ExitCode::SUCCESS,
+            }
         }
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             let _ = e.print();
