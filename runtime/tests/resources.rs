@@ -91,6 +91,23 @@ fn what_tune_found_is_used_until_it_is_forgotten() {
 }
 
 #[test]
+fn what_tune_found_is_shown_where_it_cannot_be_kept() {
+    let (folder, m) = model("resources-tune-full");
+    let home = folder.write("home", b"a file where the folder should be").to_str().unwrap().to_owned();
+    for json in [&[][..], &["--json"]] {
+        let args = [&["tune", &m, "--max-threads", "1", "-r", "1"], json].concat();
+        let (code, table, said) = output(kinglet(&folder, &args).env("KINGLET_HOME", &home));
+        assert_eq!(code, 4, "{said}");
+        let last = said.lines().last().unwrap();
+        assert!(
+            last.starts_with("kinglet: ") && last.contains(&home) && last.contains("KINGLET_HOME"),
+            "{said}"
+        );
+        assert!(table.contains(if json.is_empty() { "decode t/s" } else { "\"kept_in\": null" }), "{table}");
+    }
+}
+
+#[test]
 fn more_threads_than_can_run_are_said_and_work() {
     let (folder, m) = model("resources-threads");
     let run = |more: &[&str]| {

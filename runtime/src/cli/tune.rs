@@ -92,7 +92,14 @@ pub fn run(args: &Args, verbosity: Verbosity) -> Result<(), CliError> {
     let model = Model::new(&gguf)?;
     let cpus = Cpus::detect();
     let key = Key::new(&gguf, &cpus, kernels.tier().name());
-    let keep = |e: std::io::Error| CliError::new(Code::Hub, format!("cannot keep what was found: {e}"));
+    let keep = |e: std::io::Error| {
+        let folder = home.join("tuned");
+        let what = format!(
+            "cannot keep what was found in {}: {e}; set KINGLET_HOME to a folder that you can write to",
+            folder.display()
+        );
+        CliError::new(Code::Hub, what)
+    };
     if args.forget {
         let had = key.forget(&home).map_err(keep)?;
         if !verbosity.quiet {
@@ -129,7 +136,8 @@ pub fn run(args: &Args, verbosity: Verbosity) -> Result<(), CliError> {
     };
     let ((threads, decode), (threads_batch, prefill)) = (best(|c| &c.decode), best(|c| &c.prefill));
     let tuned = Tuned { threads, threads_batch, speed: [decode, prefill] };
-    let path = key.save(&home, &tuned).map_err(keep)?;
+    // What was measured is shown also where it cannot be kept.
+    let kept = key.save(&home, &tuned);
     output(|out| {
         if args.json {
             let rows = candidates.iter().map(|c| {
@@ -138,7 +146,7 @@ pub fn run(args: &Args, verbosity: Verbosity) -> Result<(), CliError> {
             });
             let all = json!({
                 "machine": key.machine, "model": key.model, "threads": threads, "threads_batch": threads_batch,
-                "kept_in": path.display().to_string(), "measured": rows.collect::<Vec<_>>(),
+                "kept_in": kept.as_ref().ok().map(|path| path.display().to_string()), "measured": rows.collect::<Vec<_>>(),
             });
             return writeln!(out, "{all:#}");
         }
@@ -153,6 +161,7 @@ pub fn run(args: &Args, verbosity: Verbosity) -> Result<(), CliError> {
         }
         Ok(())
     })?;
+    let path = kept.map_err(keep)?;
     if !verbosity.quiet {
         note(&format!(
             "from now on: --threads {threads} --threads-batch {threads_batch} for this model here (kept in {})",
