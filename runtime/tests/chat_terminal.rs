@@ -191,3 +191,24 @@ fn a_script_can_talk_too() {
     assert_eq!((out.status.code(), String::from_utf8_lossy(&out.stderr).as_ref()), (Some(0), ""));
     assert!(out.stdout.iter().filter(|b| **b == b'\n').count() >= 2);
 }
+
+/// What a script wrote is answered also where it ends in the middle, and what is no text is named as everywhere.
+#[test]
+fn the_end_of_a_script_is_read_too() {
+    let folder = Folder::new("chat-script-end");
+    let model = folder.write("m.gguf", &talker().bytes());
+    let chat = |input: &[u8]| {
+        let mut command = own_program(env!("CARGO_BIN_EXE_kinglet").as_ref());
+        command.args(["chat", model.to_str().unwrap(), "--temp", "0", "-n", "5", "-q"]);
+        command.env("KINGLET_HOME", folder.join("home")).stdin(Stdio::piped());
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input).unwrap();
+        let out = child.wait_with_output().unwrap();
+        (out.status.code(), out.stdout, String::from_utf8(out.stderr).unwrap())
+    };
+    let (code, answer, said) = chat(b"hello\\");
+    assert!(code == Some(0) && !answer.is_empty(), "{said}");
+    assert_eq!(chat(b"hello\\\n").1, answer);
+    let (code, _, said) = chat(b"hello\xff\n");
+    assert_eq!((code, said.as_str()), (Some(3), "kinglet: standard input: a line is not UTF-8 text\n"));
+}

@@ -195,7 +195,12 @@ impl Lines {
                 },
                 // As in a shell: forget the line, not the program.
                 Err(ReadlineError::Interrupted) => message.clear(),
+                // A message that was to go on, and does not.
+                Err(ReadlineError::Eof) if !message.is_empty() => return Ok(Some(message)),
                 Err(ReadlineError::Eof) => return Ok(None),
+                Err(ReadlineError::Io(e)) if e.kind() == std::io::ErrorKind::InvalidData => {
+                    return Err(CliError::input("standard input: a line is not UTF-8 text"));
+                }
                 Err(e) => return Err(CliError::failure(format!("cannot read the terminal: {e}"))),
             }
         }
