@@ -235,6 +235,8 @@ fn hostile_templates_are_stopped() {
         "{{ 'x' * 100000000000 }}",
         "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
         "{% for a in range(1000000000) %}{{ messages | tojson }}{% endfor %}",
+        "{{ messages | tojson(indent=4000000000) }}",
+        "{{ messages | tojson(indent=18446744073709551615) }}",
     ];
     for source in hostile {
         let template = Template::from_source(source, &tokenizer).unwrap();

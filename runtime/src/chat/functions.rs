@@ -8,12 +8,20 @@ pub(super) fn raise_exception(message: &str) -> Result<Value, Error> {
     Err(Error::new(ErrorKind::InvalidOperation, message.to_owned()))
 }
 
+/// How far `tojson` indents at most.
+const MAX_INDENT: usize = 32;
+
 /// `value | tojson`, as Python's `json.dumps`: nothing is escaped for HTML.
 pub(super) fn to_json(state: &State<'_, '_>, value: &Value, options: Kwargs) -> Result<Value, Error> {
     let indent: Option<Value> = options.get("indent")?;
     let ascii = options.get::<Option<bool>>("ensure_ascii")?.unwrap_or(false);
     options.assert_all_used()?;
     let indent = indent.filter(|i| !i.is_none());
+    // The text is made whole before it can be charged for.
+    if let Some(wide) = indent.clone().and_then(|i| usize::try_from(i).ok()).filter(|i| *i > MAX_INDENT) {
+        let what = format!("tojson indents by {wide}; at most {MAX_INDENT} are possible");
+        return Err(Error::new(ErrorKind::InvalidOperation, what));
+    }
     let json = minijinja::filters::tojson(value, indent, Kwargs::from_iter([] as [(&str, Value); 0]))?;
     let json = unescape_html(json.as_str().unwrap_or_default(), ascii);
     state.consume_fuel(json.len() as u64 / 32)?;
