@@ -247,6 +247,23 @@ fn hostile_templates_are_stopped() {
     }
     let nested = format!("{{{{ {}1{} }}}}", "(".repeat(100_000), ")".repeat(100_000));
     assert!(Template::from_source(&nested, &tokenizer).is_err());
+    // Chains have no depth of their own, and the parser calls itself for each part all the same: as long as can be.
+    for (start, part) in [
+        ("1", "+1"),
+        ("1", "|int"),
+        ("a", ".b"),
+        ("a", "[1]"),
+        ("a", "()"),
+        ("1", " and 1"),
+        ("1", " is odd"),
+    ] {
+        let parts = (Template::MAX_SOURCE - 16) / part.len();
+        let _ = Template::from_source(&format!("{{{{ {start}{} }}}}", part.repeat(parts)), &tokenizer);
+    }
+    for sign in ["-", "not "] {
+        let signs = (Template::MAX_SOURCE - 16) / sign.len();
+        let _ = Template::from_source(&format!("{{{{ {}1 }}}}", sign.repeat(signs)), &tokenizer);
+    }
 }
 
 #[test]

@@ -64,7 +64,7 @@ pub struct Template {
 
 impl Template {
     /// Bytes that a template may have; the longest known one has 20 kB.
-    pub const MAX_SOURCE: usize = 1 << 20;
+    pub const MAX_SOURCE: usize = 1 << 17;
 
     /// The template of a model's file, or `None` when it has none.
     ///
@@ -150,8 +150,7 @@ impl Template {
         environment.add_function("raise_exception", functions::raise_exception);
         environment.add_filter("tojson", functions::to_json);
         environment.add_test("iterable", functions::is_iterable);
-        environment
-            .add_template_owned("chat", functions::without_generation_tags(source))
+        compile(&mut environment, functions::without_generation_tags(source))
             .map_err(|e| describe(&name, &e))?;
         let text =
             |id: Option<u32>| id.and_then(|id| tokenizer.token_text(id)).unwrap_or_default().into_owned();
@@ -192,6 +191,21 @@ impl Template {
         });
         rendered.map_err(|e| describe(&self.name, &e))
     }
+}
+
+/// Bytes of stack that the parser and the compiler need for each byte of a template at most: they call themselves for each
+/// operator of a chain such as `1+1+1`.
+const STACK: usize = 1 << 10;
+
+/// Parses a template, on a stack that is large enough for every one of its length. Only what is used of it takes memory.
+fn compile(environment: &mut Environment<'static>, source: String) -> Result<(), minijinja::Error> {
+    let failed = |what: String| minijinja::Error::new(ErrorKind::InvalidOperation, what);
+    let thread = std::thread::Builder::new().stack_size((1 << 20) + STACK * source.len());
+    std::thread::scope(|scope| {
+        let thread = thread.spawn_scoped(scope, || environment.add_template_owned("chat", source));
+        let thread = thread.map_err(|e| failed(format!("cannot start a thread to parse it: {e}")))?;
+        thread.join().unwrap_or_else(|_| Err(failed("it cannot be parsed".to_owned())))
+    })
 }
 
 /// One line that names the template and the line in it.
