@@ -278,6 +278,32 @@ fn chunks_are_put_together() {
     Client::new("http-chunked", &server).assert_got();
 }
 
+/// A file of known size is given up as soon as there is more of it, and not when the disk is full.
+#[test]
+fn chunks_without_end_are_not_followed() {
+    const MOST: usize = 256 << 20;
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = Server { port: listener.local_addr().unwrap().port(), requests: Arc::default() };
+    let sender = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        read_request(&stream);
+        let headers = format!("X-Linked-Size: {}\r\nTransfer-Encoding: chunked\r\n", model().len());
+        stream.write_all(&reply("200 OK", &headers, b"")).unwrap();
+        let mut chunk = format!("{:x}\r\n", model().len()).into_bytes();
+        chunk.extend(model());
+        chunk.extend(b"\r\n");
+        let mut sent = 0;
+        while sent < MOST && stream.write_all(&chunk).is_ok() {
+            sent += chunk.len();
+        }
+        sent
+    });
+    let client = Client::new("http-endless", &server);
+    client.assert_fails(&["more than the 400004 bytes"]);
+    let sent = sender.join().unwrap();
+    assert!(sent < MOST, "all {sent} bytes were read");
+}
+
 #[test]
 fn refusals_are_explained() {
     let status = |text: &'static str| Server::new(move |_, _| reply(text, "Content-Length: 0\r\n", b""));

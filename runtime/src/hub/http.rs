@@ -166,7 +166,7 @@ impl Download<'_> {
         }
         let mut file = Pieces::new(self.start_at(start, &remote)?, start);
         self.progress.begin(&format!("fetching {}", self.name), remote.size);
-        let copied = self.copy(&mut response, &mut file, start);
+        let copied = self.copy(&mut response, &mut file, start, remote.size);
         // What has arrived before a connection dropped is where the next attempt goes on.
         file.finish().map_err(|e| self.cannot_write(&e))?;
         let at = copied?;
@@ -186,7 +186,14 @@ impl Download<'_> {
         Stop::Fail(HubError::io("write", &self.part, e))
     }
 
-    fn copy(&self, response: &mut Response<Body>, file: &mut impl Write, start: u64) -> Attempt<u64> {
+    /// Writes what arrives, and says where it ends: just behind `size` when that is known and there is more.
+    fn copy(
+        &self,
+        response: &mut Response<Body>,
+        file: &mut impl Write,
+        start: u64,
+        size: Option<u64>,
+    ) -> Attempt<u64> {
         let mut at = start;
         let mut reader = response.body_mut().as_reader();
         let mut buffer = vec![0; 1 << 16];
@@ -214,6 +221,10 @@ impl Download<'_> {
             file.write_all(bytes).map_err(|e| self.cannot_write(&e))?;
             at += n as u64;
             self.progress.at(at);
+            // Chunks need not end, and the disk does.
+            if size.is_some_and(|size| at > size) {
+                return Ok(at);
+            }
         }
     }
 
