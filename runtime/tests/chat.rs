@@ -237,6 +237,9 @@ fn hostile_templates_are_stopped() {
         "{% for a in range(1000000000) %}{{ messages | tojson }}{% endfor %}",
         "{{ messages | tojson(indent=4000000000) }}",
         "{{ messages | tojson(indent=18446744073709551615) }}",
+        "{{ 'phone 4155550100: {:>4000000000}'.format(1) }}",
+        "{{ '{:.3000000000f}{}'.format(1.5, 2) }}",
+        "{{ '{:,>99999999999999999999999}'.format('a') }}",
     ];
     for source in hostile {
         let template = Template::from_source(source, &tokenizer).unwrap();
@@ -264,6 +267,13 @@ fn hostile_templates_are_stopped() {
         let signs = (Template::MAX_SOURCE - 16) / sign.len();
         let _ = Template::from_source(&format!("{{{{ {}1 }}}}", sign.repeat(signs)), &tokenizer);
     }
+}
+
+#[test]
+fn widths_of_a_format_are_charged_and_its_text_is_not() {
+    let source = "{{ '4155550100 {:>4}|{:.2f}|{}'.format(7, 1.5, 'x') }}";
+    let template = Template::from_source(source, &tokenizer()).unwrap();
+    assert_eq!(template.render(&[], false).as_deref(), Ok("4155550100    7|1.50|x"));
 }
 
 #[test]

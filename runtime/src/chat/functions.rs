@@ -8,6 +8,25 @@ pub(super) fn raise_exception(message: &str) -> Result<Value, Error> {
     Err(Error::new(ErrorKind::InvalidOperation, message.to_owned()))
 }
 
+/// Methods of Python's values. Those of minijinja charge for what they make beforehand, but for `format`, whose widths and
+/// precisions may ask for any number of characters.
+pub(super) fn python_method(
+    state: &mut State<'_, '_>,
+    value: &Value,
+    method: &str,
+    args: &[Value],
+) -> Result<Value, Error> {
+    if let Some(format) = value.as_str().filter(|_| method == "format") {
+        let fields = format.split('{').skip(1).filter_map(|field| field.split('}').next());
+        let numbers = fields.flat_map(|field| field.split(|c: char| !c.is_ascii_digit()));
+        // A number that is too long for any has no limit either.
+        let chars = |digits: &str| if digits.is_empty() { 0 } else { digits.parse().unwrap_or(u64::MAX) };
+        let all = numbers.map(chars).fold(0, u64::saturating_add);
+        state.consume_fuel(all / 64)?;
+    }
+    minijinja_contrib::pycompat::unknown_method_callback(state, value, method, args)
+}
+
 /// How far `tojson` indents at most.
 const MAX_INDENT: usize = 32;
 

@@ -146,7 +146,7 @@ impl Template {
         environment.set_syntax(syntax.map_err(|e| describe(&name, &e))?);
         environment.set_auto_escape_callback(|_| AutoEscape::None);
         environment.set_formatter(functions::python_formatter);
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.set_unknown_method_callback(functions::python_method);
         environment.add_function("raise_exception", functions::raise_exception);
         environment.add_filter("tojson", functions::to_json);
         environment.add_test("iterable", functions::is_iterable);
