@@ -333,8 +333,8 @@ impl<'a> MatMut<'a> {
         let r = r.min(self.rows);
         let MatMut { ptr, rows, n, stride, life } = self;
         let low = MatMut { ptr, rows: r, n, stride, life };
-        // SAFETY: `r <= rows`, so the pointer stays within the first column (or one past its end).
-        let high = MatMut { ptr: unsafe { ptr.add(r) }, rows: rows - r, n, stride, life };
+        // Not used where there is no column, and there may be nothing at the pointer then.
+        let high = MatMut { ptr: ptr.wrapping_add(r), rows: rows - r, n, stride, life };
         (low, high)
     }
 

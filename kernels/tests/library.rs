@@ -219,6 +219,17 @@ fn views_that_do_not_fit_are_refused() {
     }
 }
 
+/// Results without a column have nothing at their pointer, however many rows they are said to have.
+#[test]
+fn results_without_columns_are_divided() {
+    for rows in [8, usize::MAX] {
+        let (mut low, high) = MatMut::new(&mut [], rows, 0).unwrap().split_rows(rows / 2);
+        let (mut middle, high) = high.split_rows(usize::MAX);
+        assert_eq!((low.rows(), middle.rows(), high.rows()), (rows / 2, rows - rows / 2, 0));
+        assert!(low.columns().next().is_none() && middle.columns().next().is_none());
+    }
+}
+
 #[test]
 fn no_call_allocates_also_when_it_is_refused() {
     for k in tiers() {
