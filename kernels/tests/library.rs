@@ -219,6 +219,22 @@ fn views_that_do_not_fit_are_refused() {
     }
 }
 
+/// One row has no next one: its stride may be any number. Built with overflow checks, a kernel that multiplies it would stop.
+#[test]
+fn a_row_alone_has_any_stride() {
+    for k in tiers() {
+        for (format, n) in Format::ALL.iter().flat_map(|format| [1, 2, 9, 40].map(|n| (*format, n))) {
+            let case = Case::new(format, 1, n);
+            let want = case.product(&k, &case.matrix());
+            for stride in [usize::MAX, usize::MAX / 3, 1 << 62] {
+                let w = Matrix::with_stride(format, &case.data, 1, case.cols, stride).unwrap();
+                assert_same(&case.product(&k, &w), &want, &format!("{format} {}, {stride}", k.tier()));
+                assert_eq!((w.slice_rows(1..9).rows(), w.row(1)), (0, None));
+            }
+        }
+    }
+}
+
 /// Results without a column have nothing at their pointer, however many rows they are said to have.
 #[test]
 fn results_without_columns_are_divided() {

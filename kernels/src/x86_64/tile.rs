@@ -112,10 +112,10 @@ impl Head {
 }
 
 impl Rows<'_> {
-    /// Rows from `start` on.
+    /// Rows from `start` on. A matrix of one row may have any stride: what is not there is not read.
     #[inline(always)]
     pub(crate) fn new(start: *const u8, stride: usize) -> Rows<'static> {
-        let fours = std::array::from_fn(|q| start.wrapping_add(4 * q * stride));
+        let fours = std::array::from_fn(|q| start.wrapping_add(stride.wrapping_mul(4 * q)));
         Rows { fours, stride, head: &Head::EMPTY }
     }
 

@@ -104,7 +104,7 @@ unsafe fn each_tile<F: TileFormat, S: Sink<F>>(w: &Matrix<'_>, r0: usize, sink: 
     let mut rows: Rows =
         std::array::from_fn(|i| w.data().as_ptr().wrapping_add((r0 + i.min(live - 1)) * w.stride()));
     // The next 4 rows begin here; they lie one after the other, so each block here stands for 4 blocks there.
-    let mut ahead = w.data().as_ptr().wrapping_add((r0 + MR) * w.stride());
+    let mut ahead = w.data().as_ptr().wrapping_add(w.stride().wrapping_mul(r0 + MR));
     for b in 0..blocks {
         // SAFETY: rows point to block b of `blocks`; parts add up to the groups of a block.
         unsafe {
