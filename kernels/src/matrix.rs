@@ -40,7 +40,7 @@ impl<'a> Matrix<'a> {
     /// A view over `data`, which holds `rows` rows of `cols` weights back to back.
     ///
     /// # Errors
-    /// [`Error::Shape`] when `cols` is not a whole number of blocks or `data` has another length.
+    /// [`Error::Shape`] when `cols` is not a whole number of blocks or more than memory can hold, or `data` has another length.
     pub fn new(format: Format, data: &'a [u8], rows: usize, cols: usize) -> Result<Self, Error> {
         let row_bytes = row_bytes(format, cols)?;
         if row_bytes.checked_mul(rows) != Some(data.len()) {
@@ -54,8 +54,8 @@ impl<'a> Matrix<'a> {
     /// `data` reaches at least to the end of the last row.
     ///
     /// # Errors
-    /// [`Error::Shape`] when `cols` is not a whole number of blocks, `stride` is less than a row, or `data` ends before the
-    /// last row does.
+    /// [`Error::Shape`] when `cols` is not a whole number of blocks or more than memory can hold, `stride` is less than a row, or `data` ends
+    /// before the last row does.
     pub fn with_stride(
         format: Format,
         data: &'a [u8],
@@ -138,7 +138,14 @@ impl<'a> Matrix<'a> {
     }
 }
 
+/// The most columns. Sizes that follow from them, of which scratch is the largest with less than 256 bytes for each, then do not wrap. Also a matrix
+/// without rows can be asked for its scratch.
+const MOST_COLS: usize = isize::MAX as usize / 256;
+
 fn row_bytes(format: Format, cols: usize) -> Result<usize, Error> {
+    if cols > MOST_COLS {
+        return Err(shape(message!("a row of {cols} weights is larger than memory can be")));
+    }
     let whole = || shape(message!("a row of {cols} weights is not a whole number of {format} blocks"));
     format.row_bytes(cols).ok_or_else(whole)
 }

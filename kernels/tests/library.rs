@@ -210,6 +210,15 @@ fn views_that_do_not_fit_are_refused() {
     for (rows, n, stride) in [(5, 2, 4), (5, 3, 5), (huge, 1, huge), (1, huge, huge), (2, huge / 2, 2)] {
         assert!(MatMut::with_stride(&mut y, rows, n, stride).is_err(), "{rows} {n} {stride}");
     }
+    // More columns than can be, without a row: sizes that follow from them would wrap.
+    for &format in Format::ALL {
+        let cols = huge / format.block_bytes().max(format.block_len()) * format.block_len();
+        assert!(Matrix::new(format, &[], 0, cols).is_err(), "{format}");
+        let w = Matrix::new(format, &[], 0, (usize::MAX >> 10) + 1).unwrap();
+        for k in tiers() {
+            assert!(k.matmul_scratch(&w) < usize::MAX / 2, "{format}.{}", k.tier());
+        }
+    }
     // Rows without a byte can be any number, and cost nothing.
     let empty = Matrix::new(Format::F32, &[], huge, 0).unwrap();
     for k in tiers() {
