@@ -4,7 +4,7 @@
 mod support;
 
 use kinglet_kernels::list::{Op, Operand};
-use kinglet_kernels::{Experts, Format, Kernels, MatMut, Matrix, QuantizedRows};
+use kinglet_kernels::{Experts, Format, Kernels, KvLayout, KvType, MatMut, Matrix, QuantizedRows, Strided};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use support::{Guarded, Place, Rng, same, tiers};
@@ -252,6 +252,23 @@ fn results_without_columns_are_divided() {
         let (mut middle, high) = high.split_rows(usize::MAX);
         assert_eq!((low.rows(), middle.rows(), high.rows()), (rows / 2, rows - rows / 2, 0));
         assert!(low.columns().next().is_none() && middle.columns().next().is_none());
+    }
+}
+
+/// Sizes may be asked for before a layout is checked. Built with overflow checks, those that wrap would stop.
+#[test]
+fn layouts_of_any_dimension_are_refused_without_a_panic() {
+    for (k, ty) in
+        tiers().into_iter().flat_map(|k| [KvType::F32, KvType::F16, KvType::Q8_0].map(|ty| (k, ty)))
+    {
+        for dim in [0, 4097, usize::MAX / 30, usize::MAX / 2, usize::MAX - 15, usize::MAX] {
+            let layout = KvLayout { ty, head_dim: dim, value_dim: dim };
+            let _ = (layout.output_dim(), layout.key_page_bytes(), layout.value_page_bytes());
+            let _ = k.attention_scratch(layout, 1);
+            assert!(layout.check().is_err(), "{dim}");
+            let none = Strided { values: &[], stride: 0 };
+            assert!(k.store_kv_batch(layout, &mut [], &mut [], 0..0, none, none).is_err(), "{dim}");
+        }
     }
 }
 

@@ -84,8 +84,9 @@ impl Page<'_> {
 
 /// Bytes of scratch: scores of a tile of rows and, for a Q8_0 cache, their quantized queries.
 pub(super) fn scratch_bytes(layout: KvLayout) -> usize {
-    let quantized = if layout.ty == KvType::Q8_0 { layout.key_blocks() * (32 + 4) } else { 0 };
-    MAX_ROWS * (STRIDE * 4 + quantized)
+    // Asked for before the layout is checked.
+    let quantized = if layout.ty == KvType::Q8_0 { layout.key_blocks().wrapping_mul(32 + 4) } else { 0 };
+    MAX_ROWS.wrapping_mul(quantized.wrapping_add(STRIDE * 4))
 }
 
 /// A tile's parts of the scratch.

@@ -162,7 +162,7 @@ impl Kernels {
         Ok(())
     }
 
-    /// Bytes of scratch that [`Kernels::attention_page`] needs.
+    /// Bytes of scratch that [`Kernels::attention_page`] needs; of a layout that [`KvLayout::check`] refuses, any number.
     pub fn attention_scratch(&self, layout: KvLayout, _rows: usize) -> usize {
         attention::scratch_bytes(layout)
     }

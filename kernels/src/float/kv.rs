@@ -61,29 +61,31 @@ impl KvLayout {
         Ok(())
     }
 
-    /// Bytes of the keys of one page.
+    /// Bytes of the keys of one page; of dimensions that [`KvLayout::check`] refuses, any number.
     pub fn key_page_bytes(&self) -> usize {
-        KV_PAGE
-            * match self.ty {
-                KvType::F32 => 4 * self.head_dim,
-                KvType::F16 => 2 * self.head_dim,
-                KvType::Q8_0 => 34 * self.key_blocks(),
-            }
+        KV_PAGE.wrapping_mul(match self.ty {
+            KvType::F32 => self.head_dim.wrapping_mul(4),
+            KvType::F16 => self.head_dim.wrapping_mul(2),
+            KvType::Q8_0 => self.key_blocks().wrapping_mul(34),
+        })
     }
 
-    /// Bytes of the values of one page.
+    /// Bytes of the values of one page; of dimensions that [`KvLayout::check`] refuses, any number.
     pub fn value_page_bytes(&self) -> usize {
-        KV_PAGE
-            * match self.ty {
-                KvType::F32 => 4 * self.output_dim(),
-                KvType::F16 => 2 * self.output_dim(),
-                KvType::Q8_0 => self.output_dim() + 2 * self.value_blocks(),
-            }
+        KV_PAGE.wrapping_mul(match self.ty {
+            KvType::F32 => self.output_dim().wrapping_mul(4),
+            KvType::F16 => self.output_dim().wrapping_mul(2),
+            KvType::Q8_0 => self.output_dim().wrapping_add(2 * self.value_blocks()),
+        })
     }
 
-    /// Values per row of attention output while partial results are folded: value_dim rounded up to 16.
+    /// Values per row of attention output while partial results are folded: value_dim rounded up to 16. Of dimensions that
+    /// [`KvLayout::check`] refuses, any number.
     pub fn output_dim(&self) -> usize {
-        self.value_dim.next_multiple_of(16)
+        match self.value_dim % 16 {
+            0 => self.value_dim,
+            rest => self.value_dim.wrapping_add(16 - rest),
+        }
     }
 
     /// Blocks of 32 in a key.
@@ -100,7 +102,11 @@ impl KvLayout {
     }
     /// Where the scales of a Q8_0 page of values start.
     pub(super) fn value_scales(&self) -> usize {
-        KV_PAGE * self.output_dim()
+        KV_PAGE * self.width()
+    }
+    /// [`KvLayout::output_dim`] of what has been checked.
+    fn width(&self) -> usize {
+        self.value_dim.next_multiple_of(16)
     }
 }
 
@@ -249,7 +255,7 @@ unsafe fn codes(s: &mut Store<'_>, i: usize) {
         scales[2 * (block * KEYS + lane)..][..2].copy_from_slice(&d);
     }
     let (codes, scales) = s.values.split_at_mut(layout.value_scales());
-    let codes = &mut codes[slot * layout.output_dim()..][..layout.output_dim()];
+    let codes = &mut codes[slot * layout.width()..][..layout.width()];
     for ((b, v), to) in s.v.row(i, layout.value_dim).chunks(32).enumerate().zip(codes.chunks_mut(32)) {
         // SAFETY: as above.
         let (q, d) = unsafe { quantize_block(s.quantize, v) };
