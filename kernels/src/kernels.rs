@@ -259,6 +259,8 @@ impl Kernels {
 
     /// `y[c] += bias`
     pub(crate) fn add_to_columns(&self, bias: Option<&[f32]>, y: &mut MatMut<'_>) -> Result<(), Error> {
+        // Columns without a value can be any number.
+        let bias = bias.filter(|bias| !bias.is_empty());
         bias.map_or(Ok(()), |bias| y.columns().try_for_each(|column| self.add(column, bias)))
     }
 }

@@ -244,6 +244,27 @@ fn a_row_alone_has_any_stride() {
     }
 }
 
+/// Columns without a value are any number and cost nothing: a loop over them would not end.
+#[test]
+fn columns_of_nothing_take_no_time() {
+    let (done, wait) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for k in tiers() {
+            let w = Matrix::new(Format::Q8_0, &[], 0, 0).unwrap();
+            let x = QuantizedRows::new(&[], &[], &[], usize::MAX, 0).unwrap();
+            let mut y = MatMut::new(&mut [], 0, usize::MAX).unwrap();
+            let mut workspace = vec![0; k.linear_workspace(&w, usize::MAX).unwrap()];
+            k.matmul(&w, &x, &mut y, &mut workspace).unwrap();
+            k.matmul_bias(&w, &x, Some(&[]), &mut y, &mut workspace).unwrap();
+            k.linear(&w, &[], Some(&[]), &mut y, &mut workspace).unwrap();
+            let w = Matrix::new(Format::F32, &[], 0, 0).unwrap();
+            k.linear(&w, &[], Some(&[]), &mut y, &mut []).unwrap();
+        }
+        done.send(()).unwrap();
+    });
+    assert!(wait.recv_timeout(std::time::Duration::from_secs(30)).is_ok(), "a loop over nothing");
+}
+
 /// Results without a column have nothing at their pointer, however many rows they are said to have.
 #[test]
 fn results_without_columns_are_divided() {
