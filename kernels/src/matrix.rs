@@ -226,6 +226,9 @@ pub struct QuantizedRows<'a> {
 impl<'a> QuantizedRows<'a> {
     /// A view over `q: [n][k]`, `d: [n][k / 32]`, `sums: [n][k / 16]`; `k` is a multiple of 32.
     ///
+    /// They are what [`Kernels::quantize`](crate::Kernels::quantize) writes, or like it: codes are within -127 and 127, and sums are those of
+    /// the codes; scales may be any. That is not checked. Of other codes or sums, products are numbers that mean nothing and differ between tiers.
+    ///
     /// # Errors
     /// [`Error::Shape`] when a length does not fit.
     pub fn new(q: &'a [i8], d: &'a [f32], sums: &'a [i16], n: usize, k: usize) -> Result<Self, Error> {

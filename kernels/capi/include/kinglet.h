@@ -480,7 +480,8 @@ typedef struct kinglet_matrix {
 } kinglet_matrix;
 
 /**
- * Quantized activations: what `kinglet_quantize` writes. Layout `a8x32.1`.
+ * Quantized activations: what `kinglet_quantize` writes. Layout `a8x32.1`. Codes are within -127 and 127, and sums are those of the codes, which is not
+ * checked: of others, products are numbers that mean nothing and differ between tiers.
  */
 typedef struct kinglet_activations {
   /**

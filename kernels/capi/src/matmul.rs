@@ -30,7 +30,8 @@ pub struct Matrix {
     pub reserved: u32,
 }
 
-/// Quantized activations: what `kinglet_quantize` writes. Layout `a8x32.1`.
+/// Quantized activations: what `kinglet_quantize` writes. Layout `a8x32.1`. Codes are within -127 and 127, and sums are those of the codes, which is not
+/// checked: of others, products are numbers that mean nothing and differ between tiers.
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
 pub struct Activations {
