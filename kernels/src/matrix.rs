@@ -418,6 +418,32 @@ impl<'a> QuantizedMut<'a> {
         Ok(QuantizedMut { q, d, sums, n, k, stride: k, life: PhantomData })
     }
 
+    /// Room for `n` rows of `k` values that begin `stride` values apart, in memory of which this thread owns only those rows, so that threads
+    /// can fill disjoint parts of every row of one buffer that they know by its address alone.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when `k` or `stride` is not a multiple of 32, `stride` is less than `k` or the whole is larger than memory can be.
+    ///
+    /// # Safety
+    /// For each of the `n` rows, `k` codes from `q + row * stride` on, `k / 32` scales from `d + row * stride / 32` on and `k / 16` sums from
+    /// `sums + row * stride / 16` on are valid to write for `'a` and nobody else reads or writes them meanwhile. Pointers are aligned, also when
+    /// there is nothing to write.
+    pub unsafe fn from_raw_parts(
+        q: *mut i8,
+        d: *mut f32,
+        sums: *mut i16,
+        n: usize,
+        k: usize,
+        stride: usize,
+    ) -> Result<Self, Error> {
+        let most = isize::MAX as usize;
+        let whole = k.is_multiple_of(GROUP) && stride.is_multiple_of(GROUP) && stride >= k;
+        if !whole || extent(n, k, stride).is_none_or(|need| need > most) {
+            return Err(shape(message!("room for {n} x {k} quantized activations, {stride} values apart")));
+        }
+        Ok(QuantizedMut { q, d, sums, n, k, stride, life: PhantomData })
+    }
+
     /// The number of rows.
     pub fn n(&self) -> usize {
         self.n

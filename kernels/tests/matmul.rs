@@ -138,6 +138,25 @@ fn rows_are_quantized_where_they_are_and_nowhere_else() {
             assert_eq!((&q, &d, &sums), (&want.0, &want.1, &want.2), "{}, {n} rows of {k}", kernels.tier());
         }
     }
+    // The same by addresses, of which only the rows are ours.
+    let (x, mut got) = ([2.0; 64], ([99i8; 96], [-9f32; 3], [77i16; 6]));
+    for kernels in tiers() {
+        let (q, d, sums) = (got.0.as_mut_ptr(), got.1.as_mut_ptr(), got.2.as_mut_ptr());
+        // SAFETY: two rows of 32, 64 apart, in 96 values; refused, or nothing is written.
+        let room = |n, k, stride| unsafe { QuantizedMut::from_raw_parts(q, d, sums, n, k, stride) };
+        let huge = usize::MAX / 32 * 32;
+        for (n, k, stride) in [(2, 31, 64), (2, 32, 63), (2, 64, 32), (3, 32, huge), (1, huge, huge)] {
+            assert!(room(n, k, stride).is_err(), "{n} rows of {k}, {stride} apart");
+        }
+        assert!(room(0, 64, huge).is_ok());
+        kernels.quantize_rows(&x, &mut room(2, 32, 64).unwrap()).unwrap();
+        let row = quantize(&x[..32]);
+        for r in [0, 64] {
+            assert_eq!(got.0[r..][..32], row.q[..]);
+            assert_eq!((&got.1[r / 32..][..1], &got.2[r / 16..][..2]), (&row.d[..], &row.sums[..]));
+        }
+        assert_eq!((&got.0[32..64], got.1[1], &got.2[2..4]), (&[99; 32][..], -9.0, &[77; 2][..]));
+    }
     for kernels in tiers() {
         let mut nothing = QuantizedMut::new(&mut [], &mut [], &mut [], 3, 0).unwrap();
         kernels.quantize_rows(&[], &mut nothing).unwrap();
