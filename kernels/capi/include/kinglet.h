@@ -540,6 +540,25 @@ kinglet_status kinglet_store_kv(const struct kinglet_kernels *kernels,
                                 const float *v);
 
 /**
+ * As `kinglet_store_kv` for slots `slot_begin <= slot < slot_end`, whose keys and values are rows that begin `k_stride` and `v_stride` values
+ * apart: those of one head in the rows of a batch of tokens. Strides are at least `head_dim` and `value_dim`. The 16 slots from a multiple of 16 on are
+ * stored at once, in less time than one by one.
+ *
+ * # Safety
+ * As there; `k` has `(slots - 1) * k_stride + head_dim` values and `v` has `(slots - 1) * v_stride + value_dim`, or none when there is no slot.
+ */
+kinglet_status kinglet_store_kv_batch(const struct kinglet_kernels *kernels,
+                                      const struct kinglet_cache *cache,
+                                      void *keys,
+                                      void *values,
+                                      size_t slot_begin,
+                                      size_t slot_end,
+                                      const float *k,
+                                      size_t k_stride,
+                                      const float *v,
+                                      size_t v_stride);
+
+/**
  * Attends from queries to the keys of one page. Fold pages in ascending order with `kinglet_attention_fold`, then
  * `kinglet_attention_finish`.
  *
@@ -659,6 +678,23 @@ kinglet_status kinglet_quantize(const struct kinglet_kernels *kernels,
                                 int8_t *q,
                                 float *d,
                                 int16_t *sums);
+
+/**
+ * As `kinglet_quantize`, into rows that begin `stride` values apart in `q`, `stride / 32` in `d` and `stride / 16` in `sums`: `k` values of each row
+ * of a wider whole. `stride` is a multiple of 32 and at least `k`. To divide rows along K, give each thread its own columns of `x`, back to back, and
+ * the same whole from its first column on: nothing between the rows is written. Short rows are quantized many at a time.
+ *
+ * # Safety
+ * `x` has `n * k` values; the rows of the others can be written and are nobody else's during the call.
+ */
+kinglet_status kinglet_quantize_rows(const struct kinglet_kernels *kernels,
+                                     const float *x,
+                                     size_t n,
+                                     size_t k,
+                                     int8_t *q,
+                                     float *d,
+                                     int16_t *sums,
+                                     size_t stride);
 
 /**
  * Bytes of workspace that `kinglet_matmul` and `kinglet_matmul_id` need for weights like these, whatever the number of columns

@@ -1,7 +1,7 @@
 //! Arguments: raw pointers and sizes turned into slices, after everything that can be checked has been.
 
 use crate::status::{Fail, Status};
-use kinglet_kernels::Format;
+use kinglet_kernels::{Format, QuantizedMut, Strided};
 
 /// The most regions of memory in one call.
 const MOST: usize = 16;
@@ -143,6 +143,69 @@ impl Args {
         let y = if empty { std::ptr::dangling_mut() } else { y.wrapping_add(first) };
         // SAFETY: the caller's; aligned, checked above.
         Ok(unsafe { kinglet_kernels::MatMut::from_raw_parts(y, rows, n, stride.max(rows)) }?)
+    }
+
+    /// Room for `n` rows of `k` quantized activations, `stride` values apart, of which nothing else is ours. The whole is checked as in
+    /// [`Args::columns`].
+    ///
+    /// # Safety
+    /// If there are any, they may be written and nobody else uses them for the lifetime that the result is given.
+    pub(crate) unsafe fn quantized<'a>(
+        &mut self,
+        (q, d, sums): (*mut i8, *mut f32, *mut i16),
+        n: usize,
+        k: usize,
+        stride: usize,
+    ) -> Result<QuantizedMut<'a>, Fail> {
+        if !k.is_multiple_of(32) || !stride.is_multiple_of(32) || n > 1 && stride < k {
+            return Err(Fail::new(
+                Status::Shape,
+                format_args!("rows of {k} activations, {stride} apart: not multiples of 32, or not apart"),
+            ));
+        }
+        let empty = n == 0 || k == 0;
+        let extent = if empty { Some(0) } else { (n - 1).checked_mul(stride).and_then(|e| e.checked_add(k)) };
+        let Some(extent) = extent else {
+            return Err(Fail::new(Status::TooLarge, format_args!("q: {n} rows, {stride} values apart")));
+        };
+        self.add("q", q.cast_const(), extent, true)?;
+        self.add("d", d.cast_const(), extent / 32, true)?;
+        self.add("sums", sums.cast_const(), extent / 16, true)?;
+        let (q, d, sums) = if empty {
+            (std::ptr::dangling_mut(), std::ptr::dangling_mut(), std::ptr::dangling_mut())
+        } else {
+            (q, d, sums)
+        };
+        // SAFETY: the caller's; aligned, checked above.
+        Ok(unsafe { QuantizedMut::from_raw_parts(q, d, sums, n, k, stride.max(k)) }?)
+    }
+
+    /// `n` rows of `width` values to read, which begin `stride` values apart.
+    ///
+    /// # Safety
+    /// As [`Args::read`], from the first value of the first row to the last of the last.
+    pub(crate) unsafe fn rows<'a>(
+        &mut self,
+        name: &'static str,
+        p: *const f32,
+        (n, width): (usize, usize),
+        stride: usize,
+    ) -> Result<Strided<'a>, Fail> {
+        if n > 1 && stride < width {
+            return Err(Fail::new(
+                Status::Shape,
+                format_args!("{name}: rows of {width} values, {stride} apart"),
+            ));
+        }
+        let extent = match n.checked_sub(1) {
+            Some(before) => before.checked_mul(stride).and_then(|e| e.checked_add(width)),
+            None => Some(0),
+        };
+        let Some(extent) = extent else {
+            return Err(Fail::new(Status::TooLarge, format_args!("{name}: {n} rows, {stride} values apart")));
+        };
+        // SAFETY: the caller's.
+        Ok(Strided { values: unsafe { self.read(name, p, extent) }?, stride })
     }
 }
 

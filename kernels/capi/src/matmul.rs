@@ -190,6 +190,32 @@ pub unsafe extern "C" fn kinglet_quantize(
     })
 }
 
+/// As `kinglet_quantize`, into rows that begin `stride` values apart in `q`, `stride / 32` in `d` and `stride / 16` in `sums`: `k` values of each row
+/// of a wider whole. `stride` is a multiple of 32 and at least `k`. To divide rows along K, give each thread its own columns of `x`, back to back, and
+/// the same whole from its first column on: nothing between the rows is written. Short rows are quantized many at a time.
+///
+/// # Safety
+/// `x` has `n * k` values; the rows of the others can be written and are nobody else's during the call.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kinglet_quantize_rows(
+    kernels: *const Handle,
+    x: *const f32,
+    n: usize,
+    k: usize,
+    q: *mut i8,
+    d: *mut f32,
+    sums: *mut i16,
+    stride: usize,
+) -> Status {
+    call(|| {
+        let (kernels, mut args) = (crate::handle::kernels(kernels)?, Args::new());
+        // SAFETY: the caller's (here and below).
+        let x = unsafe { args.read("x", x, times("x", n, k)?) }?;
+        let mut out = unsafe { args.quantized((q, d, sums), n, k, stride) }?;
+        Ok(kernels.quantize_rows(x, &mut out)?)
+    })
+}
+
 /// What `f` says of these weights, into `bytes`.
 ///
 /// # Safety

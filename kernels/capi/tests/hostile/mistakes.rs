@@ -161,6 +161,7 @@ fn every_struct_and_answer_may_be_null() {
             kinglet_cache_sizes(k, no.cast(), std::ptr::null_mut()),
             kinglet_cache_sizes(k, &cache, std::ptr::null_mut()),
             kinglet_store_kv(k, no.cast(), m, m, 0, f, f),
+            kinglet_store_kv_batch(k, no.cast(), m, m, 0, 1, f, 16, f, 16),
             kinglet_attention_page(k, no.cast(), no.cast()),
             kinglet_attention_page(k, &cache, no.cast()),
             kinglet_attention_fold(k, no.cast(), 1, p, p, p, f, f, f),
@@ -171,4 +172,80 @@ fn every_struct_and_answer_may_be_null() {
         assert_eq!(status, Status::NullPointer, "call {i}");
     }
     assert_eq!((x, bytes), ([0.0; 64], 0), "refused calls have written");
+}
+
+/// Rows within longer ones are quantized as rows alone, and what lies between them stays.
+#[test]
+fn rows_that_are_apart_are_quantized_as_rows_alone() {
+    for k in handles() {
+        // Short rows are quantized many at a time.
+        for (n, width) in [(34, 32), (34, 96), (3, 160), (0, 64), (2, 0)] {
+            let x: Vec<f32> = (0..n * width).map(|i| (i * 37 % 101) as f32 - 50.0).collect();
+            let (before, stride) = (32, width + 96);
+            let size = n * stride + before;
+            let mut want = (vec![9i8; size], vec![9f32; size / 32], vec![9i16; size / 16]);
+            let mut got = want.clone();
+            for (r, x) in x.chunks(width.max(1)).enumerate() {
+                let at = r * stride + before;
+                let (q, d, sums) = (&mut want.0[at..], &mut want.1[at / 32..], &mut want.2[at / 16..]);
+                let (q, d, sums) = (q.as_mut_ptr(), d.as_mut_ptr(), sums.as_mut_ptr());
+                assert_eq!(unsafe { kinglet_quantize(k, x.as_ptr(), 1, width, q, d, sums) }, Status::Ok);
+            }
+            let before_all = got.clone();
+            let mut run = |width: usize, stride: usize| {
+                let (q, d) = (got.0[before..].as_mut_ptr(), got.1[before / 32..].as_mut_ptr());
+                let sums = got.2[before / 16..].as_mut_ptr();
+                let status = unsafe { kinglet_quantize_rows(k, x.as_ptr(), n, width, q, d, sums, stride) };
+                assert!(status == Status::Ok || got == before_all, "{status:?}, and wrote");
+                status
+            };
+            if n > 1 && width > 0 {
+                assert_eq!(run(width, width - 32), Status::Shape);
+                assert_eq!(run(width, usize::MAX / 32 * 32), Status::TooLarge);
+                assert_eq!(run(width - 1, stride), Status::Shape);
+            }
+            assert_eq!(run(width, stride + 16), Status::Shape);
+            assert_eq!(run(width, stride), Status::Ok);
+            assert!(got == want, "{n} rows of {width}");
+        }
+    }
+}
+
+/// A batch is stored as its keys and values one by one.
+#[test]
+fn a_batch_is_stored_as_its_slots_one_by_one() {
+    for (k, kind) in handles().into_iter().flat_map(|k| [0, 1, 2].map(|kind| (k, kind))) {
+        let cache = Cache { size: size_of::<Cache>(), head_dim: 33, value_dim: 20, kind, reserved: 0 };
+        let mut sizes = CacheSizes::default();
+        assert_eq!(unsafe { kinglet_cache_sizes(k, &cache, &mut sizes) }, Status::Ok);
+        let page = || (vec![9u8; sizes.key_page], vec![9u8; sizes.value_page]);
+        let x: Vec<f32> = (0..512 * 40).map(|i| (i * 37 % 101) as f32 - 50.0).collect();
+        let (mut want, mut got) = (page(), page());
+        for (row, slot) in (5..50).enumerate() {
+            let (keys, values) = (want.0.as_mut_ptr().cast(), want.1.as_mut_ptr().cast());
+            let (key, value) = (x[40 * row..].as_ptr(), x[7 + 20 * row..].as_ptr());
+            let status = unsafe { kinglet_store_kv(k, &cache, keys, values, slot, key, value) };
+            assert_eq!(status, Status::Ok);
+        }
+        let mut run = |begin, end, k_stride, v_stride| {
+            let (keys, values) = (got.0.as_mut_ptr().cast(), got.1.as_mut_ptr().cast());
+            let (key, value) = (x.as_ptr(), x[7..].as_ptr());
+            let status = unsafe {
+                kinglet_store_kv_batch(k, &cache, keys, values, begin, end, key, k_stride, value, v_stride)
+            };
+            assert!(status == Status::Ok || got == page(), "{status:?}, and wrote");
+            status
+        };
+        assert_eq!(run(5, 50, 32, 20), Status::Shape);
+        assert_eq!(run(5, 50, 40, 19), Status::Shape);
+        assert_eq!(run(5, 50, usize::MAX / 2, 20), Status::TooLarge);
+        assert_eq!(run(50, 5, 40, 20), Status::Shape);
+        assert_eq!(run(500, 513, 40, 20), Status::Shape);
+        assert_eq!(run(usize::MAX, usize::MAX, 40, 20), Status::Shape);
+        // Nothing, and one, whose stride nobody asks for.
+        assert_eq!(run(512, 512, 0, 0), Status::Ok);
+        assert_eq!(run(5, 6, 0, usize::MAX), Status::Ok);
+        assert_eq!(run(5, 50, 40, 20), Status::Ok);
+        assert!(got == want, "cache {kind}");
+    }
 }

@@ -14,6 +14,20 @@ pub const OPS: &[(&str, Op)] = &[
         let (q, d, s) = (c.out(values), c.out(values.map(|v| v / 32)), c.out(values.map(|v| v / 16)));
         unsafe { kinglet_quantize(h, x, n, k, q, d, s) }
     }),
+    ("quantize_rows", |c, h| {
+        let (n, k) = (c.rng.size(40), 32 * c.rng.size(6).min(1 << 58));
+        let k = k + usize::from(c.rng.one_in(c.spoil));
+        let stride = k.saturating_add(32 * c.rng.below(3));
+        let stride = if c.rng.one_in(c.spoil) { c.rng.size(300) } else { stride };
+        let x = c.floats(n.checked_mul(k));
+        let extent = if k == 0 {
+            Some(0)
+        } else {
+            n.checked_sub(1).map_or(Some(0), |n| n.checked_mul(stride)?.checked_add(k))
+        };
+        let (q, d, s) = (c.out(extent), c.out(extent.map(|v| v / 32)), c.out(extent.map(|v| v / 16)));
+        unsafe { kinglet_quantize_rows(h, x, n, k, q, d, s, stride) }
+    }),
     ("matmul", |c, h| {
         let (format, rows, n) = (c.format(), c.rng.size(40), c.rng.size(12));
         let cols = c.cols(format);
@@ -171,6 +185,25 @@ pub const OPS: &[(&str, Op)] = &[
         let (k, v) = (c.floats(Some(cache.head_dim)), c.floats(Some(cache.value_dim)));
         let slot = if c.rng.one_in(c.spoil) { c.rng.size(2000) } else { c.rng.below(512) };
         unsafe { kinglet_store_kv(h, &cache, keys.cast(), values.cast(), slot, k, v) }
+    }),
+    ("store_kv_batch", |c, h| {
+        let (cache, sizes) = cache(c, h);
+        let (keys, values) = (c.out::<u8>(Some(sizes.key_page)), c.out::<u8>(Some(sizes.value_page)));
+        let (begin, n) = (c.rng.below(512), c.rng.below(50));
+        let end = if c.rng.one_in(c.spoil) { c.rng.size(2000) } else { (begin + n).min(512) };
+        let mut rows = |width: usize| {
+            let stride = width.saturating_add(c.rng.below(9));
+            let stride = if c.rng.one_in(c.spoil) { c.rng.size(100) } else { stride };
+            let extent = match end.saturating_sub(begin).checked_sub(1) {
+                // More slots than a page has are refused, whatever is there.
+                Some(before) => before.checked_mul(stride).and_then(|e| e.checked_add(width)),
+                None => Some(0),
+            };
+            (c.floats(extent).cast_const(), stride)
+        };
+        let ((k, k_stride), (v, v_stride)) = (rows(cache.head_dim), rows(cache.value_dim));
+        let (keys, values) = (keys.cast(), values.cast());
+        unsafe { kinglet_store_kv_batch(h, &cache, keys, values, begin, end, k, k_stride, v, v_stride) }
     }),
     ("attention_page", |c, h| {
         let (cache, sizes) = cache(c, h);
