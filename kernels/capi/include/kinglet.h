@@ -477,6 +477,12 @@ typedef struct kinglet_matrix {
    * 0.
    */
   uint32_t reserved;
+  /**
+   * What is multiplied next, when the last row of this matrix has been; null when that is not known. A hint: a product then fetches the
+   * beginning of its blocks into the cache while it still computes. Results do not depend on it, nothing is read of it but the struct, and its
+   * own `next` is not looked at.
+   */
+  const struct kinglet_matrix *next;
 } kinglet_matrix;
 
 /**

@@ -2,6 +2,7 @@
 
 use crate::status::{Fail, Status};
 use kinglet_kernels::{Format, QuantizedMut, Strided};
+use std::mem::MaybeUninit;
 
 /// The most regions of memory in one call.
 const MOST: usize = 16;
@@ -227,9 +228,12 @@ pub(crate) fn format(number: u32) -> Result<Format, Fail> {
 pub(crate) unsafe trait Struct: Copy {
     /// Its name in the header.
     const NAME: &'static str;
+    /// The sizes of earlier versions, which lack fields at the end.
+    const EARLIER: &'static [usize] = &[];
 }
 
-/// Reads a struct of this or a later version. Later ones are longer, and what this version does not know must be 0.
+/// Reads a struct of this, an earlier or a later version. Earlier ones are shorter, and what they lack is 0; later ones are longer, and what this
+/// version does not know must be 0.
 ///
 /// # Safety
 /// If `p` is not null, at least a `usize` is there, and as many bytes as it says.
@@ -238,7 +242,7 @@ pub(crate) unsafe fn read_struct<T: Struct>(args: &mut Args, p: *const T) -> Res
     let size = unsafe { Args::new().read(T::NAME, p.cast::<usize>(), 1) }?;
     let (size, own) = (size.first().copied().unwrap_or(0), size_of::<T>());
     let wrong = |what| Fail::new(Status::StructSize, format_args!("{}: size {size}, {what}", T::NAME));
-    if size < own {
+    if size < own && !T::EARLIER.contains(&size) {
         return Err(wrong("too small; set it to sizeof"));
     }
     // Nobody has structs of pages: an uninitialized size is more likely.
@@ -247,11 +251,16 @@ pub(crate) unsafe fn read_struct<T: Struct>(args: &mut Args, p: *const T) -> Res
     }
     // SAFETY: the caller's: `size` bytes are there.
     let bytes = unsafe { args.read(T::NAME, p.cast::<u8>(), size) }?;
-    if bytes[own..].iter().any(|b| *b != 0) {
+    let (known, unknown) = bytes.split_at(own.min(size));
+    if unknown.iter().any(|b| *b != 0) {
         return Err(wrong("with fields that this version of the library does not know"));
     }
-    // SAFETY: `own` bytes are there, and any bytes are a value of a plain struct.
-    Ok(unsafe { p.read_unaligned() })
+    let mut value = MaybeUninit::<T>::zeroed();
+    // SAFETY: no more than `own` bytes, and any bytes are a value of a plain struct, also those that are 0.
+    Ok(unsafe {
+        std::ptr::copy_nonoverlapping(known.as_ptr(), value.as_mut_ptr().cast(), known.len());
+        value.assume_init()
+    })
 }
 
 /// Fields that later versions may give a meaning.

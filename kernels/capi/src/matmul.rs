@@ -28,6 +28,10 @@ pub struct Matrix {
     pub format: u32,
     /// 0.
     pub reserved: u32,
+    /// What is multiplied next, when the last row of this matrix has been; null when that is not known. A hint: a product then fetches the
+    /// beginning of its blocks into the cache while it still computes. Results do not depend on it, nothing is read of it but the struct, and its
+    /// own `next` is not looked at.
+    pub next: *const Matrix,
 }
 
 /// Quantized activations: what `kinglet_quantize` writes. Layout `a8x32.1`. Codes are within -127 and 127, and sums are those of the codes, which is not
@@ -52,6 +56,7 @@ pub struct Activations {
 // SAFETY: plain, `size` first, no padding; 0 is null.
 unsafe impl Struct for Matrix {
     const NAME: &'static str = "kinglet_matrix";
+    const EARLIER: &'static [usize] = &[std::mem::offset_of!(Matrix, next)];
 }
 // SAFETY: as above.
 unsafe impl Struct for Activations {
@@ -59,13 +64,25 @@ unsafe impl Struct for Activations {
 }
 
 /// # Safety
-/// `w` is null or a `kinglet_matrix` whose memory is there for `'a`.
+/// `w` is null or a `kinglet_matrix` whose memory is there for `'a`, and so is what it names as the next.
 unsafe fn matrix<'a>(args: &mut Args, w: *const Matrix) -> Result<View<'a>, Fail> {
     // SAFETY: the caller's (here and below).
     let w = unsafe { read_struct(args, w) }?;
+    let view = unsafe { weights(args, "weights", &w) }?;
+    if w.next.is_null() {
+        return Ok(view);
+    }
+    let next = unsafe { read_struct(args, w.next) }?;
+    Ok(view.followed_by(&unsafe { weights(args, "next weights", &next) }?))
+}
+
+/// # Safety
+/// The memory of `w` is there for `'a`.
+unsafe fn weights<'a>(args: &mut Args, name: &'static str, w: &Matrix) -> Result<View<'a>, Fail> {
     let format = format(w.format)?;
     reserved::<Matrix>(w.reserved)?;
-    let data = unsafe { args.read::<u8>("weights", w.data.cast(), w.data_size) }?;
+    // SAFETY: the caller's.
+    let data = unsafe { args.read::<u8>(name, w.data.cast(), w.data_size) }?;
     if w.stride == 0 {
         let size = format.row_bytes(w.cols).and_then(|row| row.checked_mul(w.rows));
         let part = size.and_then(|size| data.get(..size)).unwrap_or(data);

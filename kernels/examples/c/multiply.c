@@ -271,7 +271,7 @@ int main(int argc, char **argv) {
     if (data > r.size || t->offset > r.size - data) die(t->name, "lies past the end of the file");
     /* Everything else about the sizes is checked by the library. */
     kinglet_matrix w = {sizeof w, r.data + data + t->offset, (size_t)(r.size - data - t->offset), (size_t)t->shape[1],
-                        (size_t)t->shape[0], 0, t->format, 0};
+                        (size_t)t->shape[0], 0, t->format, 0, NULL};
     size_t bytes;
     check(kinglet_matmul_workspace(kernels, &w, &bytes), t->name);
     float *y = room(COLUMNS * w.rows * sizeof *y);

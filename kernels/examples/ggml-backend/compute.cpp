@@ -74,7 +74,7 @@ void Engine::mul_mat(const ggml_tensor *op, const float *bias) {
   const kinglet_activations all = quantize(x);
   const size_t rows = size(weights->ne[1]), row_size = ggml_row_size(weights->type, weights->ne[0]);
   kinglet_matrix shape = {sizeof shape, weights->data,    (rows - 1) * weights->nb[1] + row_size, rows,
-                          all.k,        weights->nb[1], static_cast<uint32_t>(weights->type),   0};
+                          all.k,        weights->nb[1], static_cast<uint32_t>(weights->type),   0,    nullptr};
   size_t bytes = 0;
   check(kinglet_matmul_workspace(kernels_, &shape, &bytes), "workspace");
   workspaces_.resize(std::max<size_t>(workspaces_.size(), team_.threads()));

@@ -229,8 +229,25 @@ impl Call {
         self.given().unwrap_or(format)
     }
 
-    /// A matrix of `rows` rows of random bytes, sometimes strided.
+    /// A matrix of `rows` rows of random bytes, sometimes strided, sometimes with a next one.
     pub fn matrix(&mut self, format: u32, rows: usize, cols: usize) -> Matrix {
+        let mut w = self.lone_matrix(format, rows, cols);
+        if w.size == size_of::<Matrix>() && self.rng.one_in(4) {
+            let (format, rows) = (self.format(), self.rng.size(20));
+            let (cols, at) = (self.cols(format), self.memory.len());
+            let next = self.lone_matrix(format, rows, cols);
+            w.next = self.raw::<Matrix>(Some(1));
+            let own = self.memory.len() - 1;
+            // SAFETY: of just this size, and aligned.
+            unsafe { self.memory[own].p.cast::<Matrix>().write(next) };
+            // Of what is left out a call is told nothing.
+            self.memory[at].claimed &= !w.next.is_null();
+        }
+        w
+    }
+
+    /// Without a next one, and sometimes as programs have it that know of none.
+    fn lone_matrix(&mut self, format: u32, rows: usize, cols: usize) -> Matrix {
         let mut row = 0;
         // SAFETY: `row` can be written.
         let known = unsafe { kinglet_row_size(format, cols, &mut row) } == Status::Ok;
@@ -245,8 +262,11 @@ impl Call {
         let data_size = size.unwrap_or(usize::MAX);
         let stride = if self.rng.one_in(self.spoil * 2) { self.rng.size(200) } else { stride };
         let reserved = u32::from(self.rng.one_in(self.spoil * 3));
-        let size = self.struct_size(size_of::<Matrix>());
-        Matrix { size, data, data_size, rows, cols, stride, format, reserved }
+        let size = match self.struct_size(size_of::<Matrix>()) {
+            whole if whole == size_of::<Matrix>() && self.rng.one_in(8) => std::mem::offset_of!(Matrix, next),
+            size => size,
+        };
+        Matrix { size, data, data_size, rows, cols, stride, format, reserved, next: std::ptr::null() }
     }
 
     /// Quantized activations, of random codes within what `kinglet_quantize` writes.

@@ -20,6 +20,7 @@ fn each_mistake_has_its_status() {
         stride: 0,
         format: 8,
         reserved: 0,
+        next: std::ptr::null(),
     };
     let (q, d, sums) = ([1i8; 64], [1.0f32; 2], [16i16; 4]);
     let x = Activations {
@@ -69,7 +70,8 @@ fn each_mistake_has_its_status() {
         (run(&w(|w| w.format = 4), &x, (0, 4), p, 4, size), Status::UnknownValue),
         (run(&w(|w| w.format = 0), &x, (0, 4), p, 4, size), Status::Shape),
         (run(&w(|w| w.reserved = 1), &x, (0, 4), p, 4, size), Status::StructSize),
-        (run(&w(|w| w.size -= 8), &x, (0, 4), p, 4, size), Status::StructSize),
+        (run(&w(|w| w.size -= 1), &x, (0, 4), p, 4, size), Status::StructSize),
+        (run(&w(|w| w.size -= 16), &x, (0, 4), p, 4, size), Status::StructSize),
         (run(&w(|w| w.data = std::ptr::null()), &x, (0, 4), p, 4, size), Status::NullPointer),
         (run(&w(|w| w.data_size -= 1), &x, (0, 4), p, 4, size), Status::Shape),
         (run(&w(|w| w.data_size = usize::MAX), &x, (0, 4), p, 4, size), Status::TooLarge),
@@ -134,6 +136,7 @@ fn every_struct_and_answer_may_be_null() {
         stride: 0,
         format: 8,
         reserved: 0,
+        next: std::ptr::null(),
     };
     let cache = Cache { size: size_of::<Cache>(), head_dim: 16, value_dim: 16, kind: 0, reserved: 0 };
     let mut x = [0f32; 64];
@@ -172,6 +175,67 @@ fn every_struct_and_answer_may_be_null() {
         assert_eq!(status, Status::NullPointer, "call {i}");
     }
     assert_eq!((x, bytes), ([0.0; 64], 0), "refused calls have written");
+}
+
+/// What is multiplied next is a hint: whatever it is, the bits are the same, and what is wrong with it is refused as of any matrix.
+#[test]
+fn the_next_matrix_changes_nothing_and_is_checked() {
+    const FIRST: usize = std::mem::offset_of!(Matrix, next);
+    for k in handles() {
+        let data: Vec<u8> = (0..40 * 34).map(|i| (i * 7 % 61) as u8).collect();
+        let plain = Matrix {
+            size: size_of::<Matrix>(),
+            data: data.as_ptr().cast(),
+            data_size: data.len(),
+            rows: 40,
+            cols: 32,
+            stride: 0,
+            format: 8,
+            reserved: 0,
+            next: std::ptr::null(),
+        };
+        let (q, d, sums) = ([3i8; 12 * 32], [0.5f32; 12], [48i16; 24]);
+        let (q, d, sums, n) = (q.as_ptr(), d.as_ptr(), sums.as_ptr(), 12);
+        let mut need = 0;
+        assert_eq!(unsafe { kinglet_matmul_workspace(k, &plain, &mut need) }, Status::Ok);
+        let mut workspace = vec![0u8; need];
+        let mut run = |w: &Matrix, n: usize| {
+            let x = Activations { size: size_of::<Activations>(), q, d, sums, n, k: 32 };
+            let (mut y, ws) = ([7.0f32; 12 * 40], workspace.as_mut_ptr().cast());
+            // SAFETY: everything lives; what is wrong is refused.
+            let status =
+                unsafe { kinglet_matmul(k, w, &x, std::ptr::null(), 0, 40, y.as_mut_ptr(), 40, ws, need) };
+            assert!(status == Status::Ok || y == [7.0; 12 * 40], "{status:?}, and wrote");
+            (status, y)
+        };
+        // Itself, another format, with gaps, nothing; with a next one of its own that is wrong and not looked at.
+        let wrong = Matrix { format: 4, ..plain };
+        let floats = Matrix { format: 0, cols: 1, rows: 3, next: &wrong, ..plain };
+        let gaps = Matrix { rows: 20, stride: 68, ..plain };
+        let nothing = Matrix { data: std::ptr::null(), data_size: 0, rows: 0, ..plain };
+        let earlier = Matrix { size: FIRST, ..plain };
+        for n in [1, n] {
+            let want = run(&plain, n);
+            assert_eq!(want.0, Status::Ok);
+            for next in [&plain, &floats, &gaps, &nothing, &earlier] {
+                assert!(run(&Matrix { next, ..plain }, n) == want, "{n} columns");
+            }
+            // A program that knows of no next one has something else in its place.
+            assert!(run(&Matrix { size: FIRST, next: std::ptr::dangling(), ..plain }, n) == want);
+        }
+        for (next, status) in [
+            (wrong, Status::UnknownValue),
+            (Matrix { size: 8, ..plain }, Status::StructSize),
+            (Matrix { reserved: 1, ..plain }, Status::StructSize),
+            (Matrix { data: std::ptr::null(), ..plain }, Status::NullPointer),
+            (Matrix { rows: 41, ..plain }, Status::Shape),
+            (Matrix { data_size: usize::MAX, ..plain }, Status::TooLarge),
+        ] {
+            assert_eq!(run(&Matrix { next: &next, ..plain }, n).0, status);
+        }
+        let odd = (&raw const plain).wrapping_byte_add(1);
+        assert_eq!(run(&Matrix { next: odd, ..plain }, n).0, Status::Misaligned);
+    }
 }
 
 /// Rows within longer ones are quantized as rows alone, and what lies between them stays.

@@ -29,7 +29,7 @@ fn each_argument_is_checked() {
         for i in (0..pointers).filter(|i| !good.call.memory[*i].unneeded) {
             match call(Wrong::Null(i)) {
                 Status::NullPointer => total[0] += 1,
-                // What may be left out: a bias, weights of a norm.
+                // What may be left out: a bias, weights of a norm, the next matrix.
                 Status::Ok => optional += 1,
                 other => panic!("{}: pointer {i} is null: {other:?}", op.0),
             }
@@ -53,7 +53,11 @@ fn each_argument_is_checked() {
             }
         }
         let norms = [("rms_norm", 1), ("layer_norm", 2)].iter().find(|(name, _)| *name == op.0);
-        let may_lack = if op.0 == "matmul" || op.0 == "linear" { 1 } else { norms.map_or(0, |n| n.1) };
+        let may_lack = match op.0 {
+            "matmul" | "linear" => 2,
+            "matmul_id" | "matmul_float" | "dequantize_row" => 1,
+            _ => norms.map_or(0, |n| n.1),
+        };
         assert_eq!(optional, may_lack, "{}: pointers that may be null", op.0);
         assert_eq!(in_place, usize::from(norms.is_some()), "{}: pointers that may be equal", op.0);
         for size in 0..good.call.rng.sizes {
