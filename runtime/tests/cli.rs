@@ -207,7 +207,9 @@ fn examples_parse() {
             verbs.push((stringify!($verb), cli::$verb::EXAMPLES, command));
         )*};
     }
-    verbs!(run, chat, inspect, tokenize, logits, perplexity, bench, convert, pull, list, rm, cpu, verify);
+    verbs!(
+        run, chat, inspect, tokenize, logits, perplexity, bench, convert, tune, pull, list, rm, cpu, verify
+    );
     let mut checked = 0;
     for (verb, examples, command) in &verbs {
         command.clone().debug_assert();

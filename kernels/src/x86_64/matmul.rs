@@ -7,6 +7,7 @@
 
 use super::dot::{Acc, Activations, Columns, accumulate, accumulate_mins, store};
 use super::halves::Halves;
+use super::pairs;
 use super::simd::Simd;
 use super::sums::{GroupSums, per_group};
 use super::tile::{HalfFormat, Head, MAX_ROWS, Rows, Tile, TileFormat};
@@ -29,7 +30,7 @@ const GEMV_COLUMNS: usize = 8;
 const WINDOW: usize = 32 << 10;
 
 /// So many blocks ahead a GEMV stages heads.
-const AHEAD: usize = 4;
+pub(crate) const AHEAD: usize = 4;
 
 /// The kernel of format `T` on tier `S`.
 pub(crate) const fn of<S: Simd, T: TileFormat<S>>() -> Option<Matmul> {
@@ -91,9 +92,16 @@ pub(crate) unsafe fn matmul<S: Simd, T: TileFormat<S>>(
                 S::make_sums::<T::Codes>(&rows, &mut sums[..rows.n() * per_column]);
             }
             let x = Activations { rows, sums: GroupSums { start: sums.as_ptr(), stride: per_column } };
+            let by_pairs = pairs::pay::<S, T::Codes>(rows.n());
             match rows.n() {
                 1 => S::gemv::<T, 1>(w, x, y),
                 2 => S::gemv::<T, 2>(w, x, y),
+                3 if const { pairs::pay::<S, T::Codes>(3) } => S::gemv_pairs::<T, 3, 0>(w, x, y),
+                4 if const { pairs::pay::<S, T::Codes>(4) } => S::gemv_pairs::<T, 4, 0>(w, x, y),
+                5 if const { pairs::pay::<S, T::Codes>(5) } => S::gemv_pairs::<T, 3, 2>(w, x, y),
+                6 if const { pairs::pay::<S, T::Codes>(6) } => S::gemv_pairs::<T, 3, 3>(w, x, y),
+                7 if const { pairs::pay::<S, T::Codes>(7) } => S::gemv_pairs::<T, 4, 3>(w, x, y),
+                8 if const { pairs::pay::<S, T::Codes>(8) } => S::gemv_pairs::<T, 4, 4>(w, x, y),
                 3 => S::gemv::<T, 3>(w, x, y),
                 4 => S::gemv::<T, 4>(w, x, y),
                 5 => S::gemv::<T, 5>(w, x, y),
@@ -102,8 +110,9 @@ pub(crate) unsafe fn matmul<S: Simd, T: TileFormat<S>>(
                 8 => S::gemv::<T, 8>(w, x, y),
                 _ => {}
             }
-            // What a GEMV leaves is less than a tile of rows.
-            let done = if rows.n() <= GEMV_COLUMNS { w.rows() / S::ROWS * S::ROWS } else { 0 };
+            // What a GEMV leaves is less than a tile of rows, or than two.
+            let tile = if by_pairs { TILES * S::ROWS } else { S::ROWS };
+            let done = if rows.n() <= GEMV_COLUMNS { w.rows() / tile * tile } else { 0 };
             gemm::<S, T>(w, x, y, tiles, done);
         }
     }
@@ -111,7 +120,7 @@ pub(crate) unsafe fn matmul<S: Simd, T: TileFormat<S>>(
 
 /// What to fetch into L2 while the tiles of a GEMV are used: the window after the one that they lie in, after the last window
 /// that of the next matrix.
-struct Ahead {
+pub(crate) struct Ahead {
     /// The next line of the window's first stream, and from there to the same place of the next stream.
     next: *const u8,
     stream: usize,
@@ -128,7 +137,7 @@ struct Ahead {
 impl Ahead {
     /// For the tile of `n` rows from `r0` on.
     #[inline(always)]
-    fn new(w: &Matrix<'_>, r0: usize, n: usize) -> Ahead {
+    pub(crate) fn new(w: &Matrix<'_>, r0: usize, n: usize) -> Ahead {
         let (tile, groups) = (n * w.row_bytes(), (w.cols() / GROUP).max(1));
         let tiles = WINDOW.div_ceil(tile.max(1));
         let (window, within) = (r0 / n / tiles, r0 / n % tiles);
@@ -151,7 +160,7 @@ impl Ahead {
 
     /// Fetches the share of some groups, a few lines at a time: a burst per super-block would fill the queues of the cache.
     #[inline(always)]
-    fn fetch(&mut self, groups: usize) {
+    pub(crate) fn fetch(&mut self, groups: usize) {
         self.each_line(groups, prefetch::prefetch);
         if let Some(near) = &mut self.near {
             let bytes = groups * self.near_per_group;
@@ -187,7 +196,7 @@ fn from_row<'a>(w: &Matrix<'a>, row: usize) -> &'a [u8] {
 
 /// Where row `r` would begin, whether or not it exists.
 #[inline(always)]
-fn tile_at(w: &Matrix<'_>, r: usize) -> *const u8 {
+pub(crate) fn tile_at(w: &Matrix<'_>, r: usize) -> *const u8 {
     w.data().as_ptr().wrapping_add(r.wrapping_mul(w.stride()))
 }
 

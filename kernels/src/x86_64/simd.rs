@@ -7,6 +7,7 @@
 use super::dot::{self, Acc, Activations, Columns};
 use super::halves;
 use super::matmul::{self, Block};
+use super::pairs;
 use super::sums;
 use super::tile::{Codes, Rows, Tile, TileFormat, transpose16_of};
 use crate::matrix::{MatMut, Matrix, QuantizedRows};
@@ -46,6 +47,12 @@ pub(crate) trait Simd: Copy + 'static {
 
     /// [`matmul::gemv`]
     unsafe fn gemv<T: TileFormat<Self>, const N: usize>(
+        w: &Matrix<'_>,
+        x: Activations<'_>,
+        y: &mut MatMut<'_>,
+    );
+    /// [`pairs::gemv`]
+    unsafe fn gemv_pairs<T: TileFormat<Self>, const A: usize, const B: usize>(
         w: &Matrix<'_>,
         x: Activations<'_>,
         y: &mut MatMut<'_>,
@@ -162,6 +169,15 @@ macro_rules! entry_points {
         ) {
             // SAFETY: the caller's.
             unsafe { matmul::gemv::<Self, T, N>(w, x, y) }
+        }
+        #[target_feature(enable = $features)]
+        unsafe fn gemv_pairs<T: TileFormat<Self>, const A: usize, const B: usize>(
+            w: &Matrix<'_>,
+            x: Activations<'_>,
+            y: &mut MatMut<'_>,
+        ) {
+            // SAFETY: the caller's.
+            unsafe { pairs::gemv::<Self, T, A, B>(w, x, y) }
         }
         #[inline(never)]
         #[target_feature(enable = $features)]
