@@ -246,6 +246,13 @@ fn the_program_says_what_is_wrong() {
         1,
         &["cannot write /nonexistent/x"],
     );
+    // A folder that is not there is said before the work, not when the file is to get its name.
+    let no_folder = format!("{}/", folder.join("new").display());
+    assert_fails(
+        &["logits", &good, "--tokens", &one, "--out", &no_folder],
+        1,
+        &["names a folder", "add the name of a file"],
+    );
     assert_fails(&["perplexity", &good, "--file", &one], 3, &["a chunk needs"]);
     for ctx in ["1", "3"] {
         let args = ["perplexity", &good, "--file", &ids("long.txt", &long), "--ctx", ctx];

@@ -48,6 +48,13 @@ pub(super) struct NewFile {
 impl NewFile {
     pub(super) fn create(path: &Path) -> Result<NewFile, CliError> {
         let failed = |e: io::Error| CliError::failure(format!("cannot write {}: {e}", path.display()));
+        // Found here, and not when what took an hour is to get its name.
+        if path.as_os_str().as_encoded_bytes().last().is_some_and(|b| std::path::is_separator(char::from(*b)))
+        {
+            let what =
+                format!("cannot write {}: this names a folder; add the name of a file", path.display());
+            return Err(CliError::failure(what));
+        }
         let special = path.metadata().is_ok_and(|m| !m.is_file());
         let part = (!special).then(|| {
             let mut name = path.file_name().unwrap_or_default().to_owned();
