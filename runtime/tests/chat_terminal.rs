@@ -150,6 +150,7 @@ fn a_full_context_drops_the_oldest_turns() {
 #[test]
 fn a_request_to_end_is_obeyed() {
     use std::os::unix::process::ExitStatusExt;
+    support::requests_to_end_are_obeyed();
     let folder = Folder::new("chat-kill");
     let model =
         folder.write("m.gguf", &talker().set("llama.context_length", Some(Meta::U32(1 << 20))).bytes());

@@ -128,6 +128,7 @@ fn logits_are_the_same_bits() {
 fn an_interrupted_file_leaves_nothing_behind() {
     use std::os::unix::process::ExitStatusExt;
     use std::time::{Duration, Instant};
+    support::requests_to_end_are_obeyed();
     let folder = Folder::new("verbs-interrupted");
     let endless = talker().set("llama.context_length", Some(common::Meta::U32(1 << 20))).bytes();
     let model = folder.write("endless.gguf", &endless);

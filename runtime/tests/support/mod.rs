@@ -41,6 +41,16 @@ impl Drop for Folder {
     }
 }
 
+/// Gives the requests to end their usual effect, in this process and so in its children: under `nohup`, and in the background of a
+/// script, programs start with some of them ignored.
+#[cfg(unix)]
+pub fn requests_to_end_are_obeyed() {
+    for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
+        // SAFETY: SIG_DFL is valid for each of these.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+}
+
 /// Every file below a folder, relative to it, sorted.
 pub fn files(folder: &Path) -> Vec<String> {
     fn walk(root: &Path, folder: &Path, found: &mut Vec<String>) {
