@@ -16,7 +16,7 @@
 
 #![allow(clippy::needless_range_loop, reason = "row and column index several arrays at once")]
 
-use super::matmul::Block;
+use super::matmul::{Block, NextRows};
 use super::simd::{Avx2, Dpbusd, Simd};
 use super::sums::{self, GroupSums};
 use super::tile::{Codes, Tile};
@@ -359,16 +359,20 @@ pub(crate) unsafe fn accumulate_mins<S: Simd, C: Codes, const R: usize, const N:
     }
 }
 
-/// `R` panels of `at.groups` tiles times columns `at.column .. at.column + N`.
+/// So many groups are multiplied from one time that something is fetched to the next.
+const FETCHED: usize = 8;
+
+/// `R` panels of `at.groups` tiles times columns `at.column .. at.column + N`, with `FETCH` while `next` is fetched.
 ///
 /// # Safety
 /// The tier's features; panels and columns exist; `y` has `at.live` rows from `at.row` on.
 #[inline(always)]
-pub(crate) unsafe fn multiply<S: Simd, C: Codes, const R: usize, const N: usize>(
+pub(crate) unsafe fn multiply<S: Simd, C: Codes, const R: usize, const N: usize, const FETCH: bool>(
     panels: [*const Tile<S>; R],
     x: Activations<'_>,
     y: &mut MatMut<'_>,
     at: Block,
+    next: &mut NextRows,
 ) {
     let columns = Columns::<N>::new::<S, C>(&x, at.column);
     // A result is often larger than L2, and each column of it in another page.
@@ -381,7 +385,16 @@ pub(crate) unsafe fn multiply<S: Simd, C: Codes, const R: usize, const N: usize>
     unsafe {
         let mut acc: Acc<S, R, N> = [[S::splat(0.0); N]; R];
         let mut macc = acc;
-        accumulate::<S, C, R, N>(&mut acc, panels, &columns, at.groups);
+        if FETCH {
+            for g in 0..at.groups {
+                if g % FETCHED == 0 {
+                    next.fetch(FETCHED);
+                }
+                accumulate::<S, C, R, N>(&mut acc, panels.map(|p| p.add(g)), &columns.from(g), 1);
+            }
+        } else {
+            accumulate::<S, C, R, N>(&mut acc, panels, &columns, at.groups);
+        }
         accumulate_mins::<S, C, R, N>(&mut macc, panels, x.sums, (at.column, 0), at.groups);
         store::<S, C, R, N>(acc, macc, y, at);
     }

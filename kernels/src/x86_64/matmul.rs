@@ -26,6 +26,9 @@ pub(crate) const TILES: usize = 2;
 /// Up to so many columns are a GEMV: their products with a tile are in registers, on every tier.
 const GEMV_COLUMNS: usize = 8;
 
+/// With up to so many columns, a GEMM that has the registers for it fetches what is next while it multiplies, not between columns.
+const FEW_COLUMNS: usize = 128;
+
 /// Bytes of the window that a GEMV has fetched while it works on the one before, unless a tile's rows are more.
 const WINDOW: usize = 32 << 10;
 
@@ -361,23 +364,48 @@ unsafe fn gemm<S: Simd, T: TileFormat<S>>(
     let panels = [low.as_mut_ptr(), high[..groups].as_mut_ptr()];
     for row in (first..w.rows()).step_by(TILES * S::ROWS) {
         let live = (TILES * S::ROWS).min(w.rows() - row);
-        // SAFETY: both panels hold `groups` tiles.
-        unsafe { unpack_panels::<S, T>(w, row, live, panels, &[]) };
         let at = Block { groups, row, live, column: 0 };
-        let next = next_rows(w, row + live, TILES * S::ROWS);
+        let mut next = NextRows::new(w, row + live, TILES * S::ROWS, TILES + x.rows.n().div_ceil(S::COLUMNS));
         // SAFETY: both panels hold `groups` tiles; one is enough for the rows of one tile.
         unsafe {
-            if live > S::ROWS {
-                all_columns::<S, T, 2>(panels.map(<*mut _>::cast_const), x, y, at, next);
+            unpack_panels::<S, T>(w, row, live, panels, &mut next);
+            let both = panels.map(<*mut _>::cast_const);
+            if live <= S::ROWS {
+                all_columns::<S, T, 1, false>([both[0]], x, y, at, &mut next);
+            } else if const { S::REGISTERS > 16 } && x.rows.n() <= FEW_COLUMNS {
+                all_columns::<S, T, 2, true>(both, x, y, at, &mut next);
             } else {
-                all_columns::<S, T, 1>([panels[0]], x, y, at, next);
+                all_columns::<S, T, 2, false>(both, x, y, at, &mut next);
             }
         }
     }
 }
 
+/// What to fetch into L2 while panels are made and used: what is multiplied next.
+pub(crate) struct NextRows {
+    ahead: prefetch::Ahead,
+    /// Bytes that become due with each group that is unpacked or multiplied.
+    per_group: usize,
+}
+
+impl NextRows {
+    /// For the `n` rows from `row` on, or as much of the next matrix, to be fetched evenly in so many passes over all groups: with few columns
+    /// a burst for each would wait for memory as long as all of it takes.
+    pub(crate) fn new(w: &Matrix<'_>, row: usize, n: usize, passes: usize) -> NextRows {
+        let next = next_rows(w, row, n);
+        let per_group = next.len().div_ceil((passes * w.cols() / GROUP).max(1));
+        NextRows { ahead: prefetch::Ahead::new(next.as_ptr(), next.len()), per_group }
+    }
+
+    /// Fetches the share of some groups.
+    #[inline(always)]
+    pub(crate) fn fetch(&mut self, groups: usize) {
+        self.ahead.fetch(groups * self.per_group);
+    }
+}
+
 /// What is multiplied after the rows before `row`: `n` rows from there on, or as much of the next matrix.
-pub(crate) fn next_rows<'a>(w: &Matrix<'a>, row: usize, n: usize) -> &'a [u8] {
+fn next_rows<'a>(w: &Matrix<'a>, row: usize, n: usize) -> &'a [u8] {
     let next = from_row(w, row);
     &next[..next.len().min(n * w.row_bytes())]
 }
@@ -391,9 +419,8 @@ pub(crate) unsafe fn unpack_panels<S: Simd, T: TileFormat<S>>(
     row: usize,
     live: usize,
     panels: [*mut Tile<S>; TILES],
-    next: &[u8],
+    next: &mut NextRows,
 ) {
-    let mut ahead = prefetch::Ahead::new(next.as_ptr(), next.len());
     let blocks = w.cols() / GROUP / T::GROUPS;
     let at_once = const {
         assert!(UNPACKED / T::GROUPS * T::BYTES <= MAX_COPY);
@@ -404,7 +431,7 @@ pub(crate) unsafe fn unpack_panels<S: Simd, T: TileFormat<S>>(
         let rows = Rows::new(tile_at(w, first), w.stride());
         for b in (0..blocks).step_by(at_once) {
             let n = at_once.min(blocks - b);
-            ahead.fetch(S::ROWS * n * T::BYTES);
+            next.fetch(n * T::GROUPS);
             // SAFETY: `n` blocks from block b on lie within every row, or in the copy; their tiles within the panel.
             unsafe {
                 let tiles = panel.add(b * T::GROUPS);
@@ -441,29 +468,37 @@ fn copy_blocks(w: &Matrix<'_>, first: usize, bytes: Range<usize>) -> [[u8; MAX_C
 ///
 /// # Safety
 /// As [`Simd::multiply`].
-pub(crate) unsafe fn all_columns<S: Simd, T: TileFormat<S>, const R: usize>(
+pub(crate) unsafe fn all_columns<S: Simd, T: TileFormat<S>, const R: usize, const FETCH: bool>(
     panels: [*const Tile<S>; R],
     x: Activations<'_>,
     y: &mut MatMut<'_>,
     at: Block,
-    next: &[u8],
+    next: &mut NextRows,
 ) {
-    let mut ahead = prefetch::Ahead::new(next.as_ptr(), next.len());
-    let share = (next.len() * S::COLUMNS).div_ceil(x.rows.n().max(1));
     for column in (0..x.rows.n()).step_by(S::COLUMNS) {
         let at = Block { column, ..at };
-        ahead.fetch(share);
+        if !FETCH {
+            next.fetch(at.groups);
+        }
         // SAFETY: the caller's.
         unsafe {
             match S::COLUMNS.min(x.rows.n() - column) {
-                1 => S::multiply::<T::Codes, R, 1>(panels, x, y, at),
-                2 => S::multiply::<T::Codes, R, 2>(panels, x, y, at),
-                3 => S::multiply::<T::Codes, R, 3>(panels, x, y, at),
-                4 => S::multiply::<T::Codes, R, 4>(panels, x, y, at),
-                5 if const { S::COLUMNS >= 5 } => S::multiply::<T::Codes, R, 5>(panels, x, y, at),
-                6 if const { S::COLUMNS >= 6 } => S::multiply::<T::Codes, R, 6>(panels, x, y, at),
-                7 if const { S::COLUMNS >= 7 } => S::multiply::<T::Codes, R, 7>(panels, x, y, at),
-                8 if const { S::COLUMNS >= 8 } => S::multiply::<T::Codes, R, 8>(panels, x, y, at),
+                1 => S::multiply::<T::Codes, R, 1, FETCH>(panels, x, y, at, next),
+                2 => S::multiply::<T::Codes, R, 2, FETCH>(panels, x, y, at, next),
+                3 => S::multiply::<T::Codes, R, 3, FETCH>(panels, x, y, at, next),
+                4 => S::multiply::<T::Codes, R, 4, FETCH>(panels, x, y, at, next),
+                5 if const { S::COLUMNS >= 5 } => {
+                    S::multiply::<T::Codes, R, 5, FETCH>(panels, x, y, at, next)
+                }
+                6 if const { S::COLUMNS >= 6 } => {
+                    S::multiply::<T::Codes, R, 6, FETCH>(panels, x, y, at, next)
+                }
+                7 if const { S::COLUMNS >= 7 } => {
+                    S::multiply::<T::Codes, R, 7, FETCH>(panels, x, y, at, next)
+                }
+                8 if const { S::COLUMNS >= 8 } => {
+                    S::multiply::<T::Codes, R, 8, FETCH>(panels, x, y, at, next)
+                }
                 _ => {}
             }
         }
@@ -472,7 +507,7 @@ pub(crate) unsafe fn all_columns<S: Simd, T: TileFormat<S>, const R: usize>(
 
 #[cfg(test)]
 mod tests {
-    use super::{Ahead, GROUP, LINE, WINDOW, next_rows};
+    use super::{Ahead, GROUP, LINE, NextRows, WINDOW, next_rows};
     use crate::{Format, Matrix};
     use std::collections::HashSet;
     use std::ops::Range;
@@ -487,6 +522,27 @@ mod tests {
             }
         }
         lines
+    }
+
+    #[test]
+    fn what_a_gemm_fetches_is_shared_evenly_by_its_passes() {
+        for (rows, cols) in [(64, 32), (40, 576), (64, 4864), (16, 896)] {
+            let bytes = Format::Q4_0.row_bytes(cols).unwrap();
+            let data = vec![0; rows * bytes];
+            let w = Matrix::new(Format::Q4_0, &data, rows, cols).unwrap();
+            for passes in [2, 3, 5, 88] {
+                let next = NextRows::new(&w, 32, 32, passes);
+                let (shares, all) = (passes * (cols / GROUP), rows.saturating_sub(32).min(32) * bytes);
+                let due = shares * next.per_group;
+                assert!(
+                    (all..all + shares).contains(&due) || due == 0 && all == 0,
+                    "{rows} x {cols}, {passes}"
+                );
+            }
+        }
+        // Without columns there is nothing to divide by.
+        let next = NextRows::new(&Matrix::new(Format::Q4_0, &[], 64, 0).unwrap(), 32, 32, 2);
+        assert_eq!(next.per_group, 0);
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 use super::dot::{self, Acc, Activations, Columns};
 use super::halves;
-use super::matmul::{self, Block};
+use super::matmul::{self, Block, NextRows};
 use super::pairs;
 use super::sums;
 use super::tile::{Codes, Rows, Tile, TileFormat, transpose16_of};
@@ -60,11 +60,12 @@ pub(crate) trait Simd: Copy + 'static {
     /// [`TileFormat::unpack`]
     unsafe fn unpack<T: TileFormat<Self>>(rows: Rows<'_>, blocks: usize, tiles: *mut Tile<Self>);
     /// [`dot::multiply`]
-    unsafe fn multiply<C: Codes, const R: usize, const N: usize>(
+    unsafe fn multiply<C: Codes, const R: usize, const N: usize, const FETCH: bool>(
         panels: [*const Tile<Self>; R],
         x: Activations<'_>,
         y: &mut MatMut<'_>,
         at: Block,
+        next: &mut NextRows,
     );
     /// [`sums::make`]
     unsafe fn make_sums<C: Codes>(x: &QuantizedRows<'_>, out: &mut [i32]);
@@ -186,14 +187,15 @@ macro_rules! entry_points {
             unsafe { T::unpack(rows, blocks, tiles) }
         }
         #[target_feature(enable = $features)]
-        unsafe fn multiply<C: Codes, const R: usize, const N: usize>(
+        unsafe fn multiply<C: Codes, const R: usize, const N: usize, const FETCH: bool>(
             panels: [*const Tile<Self>; R],
             x: Activations<'_>,
             y: &mut MatMut<'_>,
             at: Block,
+            next: &mut NextRows,
         ) {
             // SAFETY: the caller's.
-            unsafe { dot::multiply::<Self, C, R, N>(panels, x, y, at) }
+            unsafe { dot::multiply::<Self, C, R, N, FETCH>(panels, x, y, at, next) }
         }
         #[target_feature(enable = $features)]
         unsafe fn make_sums<C: Codes>(x: &QuantizedRows<'_>, out: &mut [i32]) {

@@ -270,10 +270,9 @@ pub fn special_scales(kernels: &[Kernels]) {
     }
 }
 
-/// More columns than are worked on at once, which is 512: formats without mins, with a min per 32, and with a min per 16.
+/// More columns than [`every_shape`] has.
 pub fn many_columns(kernels: &[Kernels], columns: &[usize]) {
-    // One for each thing that x86-64 makes of the sums of a block of columns.
-    for format in [Format::Q4_0, Format::Q5_0, Format::Q8_0, Format::Q6_K, Format::Q4_K, Format::Q2_K] {
+    for format in quantized() {
         let mut rng = Rng(90 + format as u64);
         let (rows, cols) = (17, format.block_len());
         let data = random_weights(&mut rng, format, rows, cols);

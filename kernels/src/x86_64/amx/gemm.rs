@@ -8,7 +8,7 @@
 
 use super::super::dot::{Acc, Activations, accumulate_mins, mins_per_group, store};
 use super::super::matmul::{
-    self, Block, COLUMN_BLOCK, TILES, all_columns, next_rows, sums_bytes, unpack_panels,
+    self, Block, COLUMN_BLOCK, NextRows, TILES, all_columns, sums_bytes, unpack_panels,
 };
 use super::super::simd::{Avx512Vnni, Simd};
 use super::super::sums::{GroupSums, per_group};
@@ -115,12 +115,19 @@ unsafe fn gemm<T: TileFormat<Avx512Vnni>>(
         // SAFETY: the panels hold `groups` tiles each and follow each other, and those of `live` rows have been unpacked;
         // rows and columns exist; scales of the columns of whole blocks have been arranged.
         unsafe {
-            unpack_panels::<Avx512Vnni, T>(w, row, live, panels, next_rows(w, row + live, TILES * ROWS));
+            let mut next = NextRows::new(w, row + live, TILES * ROWS, TILES);
+            unpack_panels::<Avx512Vnni, T>(w, row, live, panels, &mut next);
             let y_left = &mut y.slice_columns(on_tiles..x.n());
             if live > ROWS {
-                all_columns::<Avx512Vnni, T, 2>(panels.map(<*mut _>::cast_const), left, y_left, at, &[]);
+                all_columns::<Avx512Vnni, T, 2, false>(
+                    panels.map(<*mut _>::cast_const),
+                    left,
+                    y_left,
+                    at,
+                    &mut next,
+                );
             } else {
-                all_columns::<Avx512Vnni, T, 1>([panels[0]], left, y_left, at, &[]);
+                all_columns::<Avx512Vnni, T, 1, false>([panels[0]], left, y_left, at, &mut next);
             }
             make_signed::<T::Codes>(panels[0], groups * live.div_ceil(ROWS));
             on_tile_registers::<T::Codes>(panels[0], &x.slice(0..on_tiles), dx, y, at, &mut sums);
