@@ -7,7 +7,7 @@
 //! digits (`afmoe`).
 
 use super::split::{
-    BAILING, CL100K, EXAONE_MOE, FAST, FROM_RIGHT, GPT2, JAIS2, KIMI_K2, MINICPM5, O200K, O200K_DIGIT, PUNCT,
+    BAILING, CL100K, EXAONE_MOE, FAST, GPT2, JAIS2, KIMI_K2, MINICPM5, O200K, O200K_DIGIT, PUNCT,
     PUNCT_BACKTICK, Piece, QWEN2, QWEN35, SEED_CODER, TEKKEN, THREE_DIGITS, UFAKZEKA,
 };
 
@@ -48,6 +48,16 @@ const fn with_whole_newlines(row: Pre) -> Pre {
     Pre { whole_newlines: true, ..row }
 }
 
+/// Groups of three digits, counted from the right: `afmoe`, `tiny_aya`, and `superbpe`, which only cuts where a group begins.
+const FROM_RIGHT: &str = r"\p{N}{1,3}(?=(?:\p{N}{3})*(?!\p{N}))";
+const FROM_RIGHT_OF_WORDS: &str = r"\d{1,3}(?=(?:\d{3})*\b)";
+const BEFORE_THREES: &str = r"(?=(\d{3})+(?!\d))";
+
+/// The expressions that count digits from the right, which looks through the whole run for each group: the runs that they cut, and whether
+/// the first group is a piece of its own, apart from what lies before it.
+const THREES: &[(&str, &str, bool)] =
+    &[(FROM_RIGHT, r"\p{N}+", true), (FROM_RIGHT_OF_WORDS, r"\d+\b", true), (BEFORE_THREES, r"\d+", false)];
+
 const CJK: &str = r"[一-龥぀-ゟ゠-ヿ]+";
 const LINES: &str = r"[^\n]+|[\n]+";
 
@@ -70,7 +80,7 @@ const TABLE: &[Pre] = &[
     row(&["qwen35"], &[QWEN35]),
     row(&["laguna"], &[LINES, QWEN2]),
     row(&["exaone-moe"], &[EXAONE_MOE]),
-    row(&["superbpe"], &[r"\p{N}+", r"(?=(\d{3})+(?!\d))"]),
+    row(&["superbpe"], &[r"\p{N}+", BEFORE_THREES]),
     whole_words(row(&["minicpm5"], &[r"\p{N}{1,3}", MINICPM5])),
     row(&["seed-coder"], &[SEED_CODER]),
     row(&["bailingmoe", "bailingmoe2", "llada-moe"], &[BAILING]),
@@ -78,7 +88,7 @@ const TABLE: &[Pre] = &[
     with_bos(whole_words(row(&["tekken"], &[TEKKEN]))),
     row(&["gpt-4o", "llama4", "kanana2", "talkie", "minimax-m2"], &[O200K]),
     whole_words(row(&["granite-embed-multi-97m"], &[O200K])),
-    row(&["tiny_aya", "cohere2moe"], &[r"\d{1,3}(?=(?:\d{3})*\b)", O200K]),
+    row(&["tiny_aya", "cohere2moe"], &[FROM_RIGHT_OF_WORDS, O200K]),
     row(&["kimi-k2"], &[KIMI_K2]),
     whole_words(row(&["youtu"], &[r"[가-힣ㄱ-ㆎ]+|[！…“”‘’—：；，、-〿︰-﹏]+|[ㄅ-ㄯ]+|[一-龥぀-ゟ゠-ヿ]+", O200K_DIGIT])),
     row(&["deepseek-llm"], &[r"[\r\n]", r"\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-ώᾀ-ᾴᾶ-ᾼιῂ-ῄῆ-ῌῐ-ΐῖ-Ίῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤΩℨK-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃]+", r"\s?[!-/:-~！-／：-～‘-‟　-。]+", r"\s+$", r"[一-龥ࠀ-一가-퟿]+", r"\p{N}+"]),
@@ -112,22 +122,26 @@ pub(super) fn names() -> String {
 pub(super) enum Pass {
     /// A hand-written equivalent.
     Fast(Piece),
+    /// One of [`THREES`], by the expression of its runs.
+    Threes { runs: Box<fancy_regex::Regex>, first_alone: bool },
     /// The expression itself.
     Regex(Box<fancy_regex::Regex>),
 }
 
 impl Pass {
-    fn new(pattern: &str) -> Result<Pass, String> {
-        match FAST.iter().find(|(p, _)| *p == pattern) {
-            Some((_, piece)) => Ok(Pass::Fast(*piece)),
-            None => Pass::regex(pattern),
+    pub(super) fn new(pattern: &str) -> Result<Pass, String> {
+        if let Some((_, piece)) = FAST.iter().find(|(p, _)| *p == pattern) {
+            return Ok(Pass::Fast(*piece));
         }
+        if let Some((_, runs, first_alone)) = THREES.iter().find(|(p, ..)| *p == pattern) {
+            return Ok(Pass::Threes { runs: compiled(runs)?, first_alone: *first_alone });
+        }
+        Pass::regex(pattern)
     }
 
+    /// The expression itself, whether or not there is an equivalent.
     pub(super) fn regex(pattern: &str) -> Result<Pass, String> {
-        // A long run of spaces backtracks once per space; that is linear, so it needs no limit.
-        let built = fancy_regex::RegexBuilder::new(pattern).backtrack_limit(usize::MAX).build();
-        built.map(|r| Pass::Regex(Box::new(r))).map_err(|e| format!("the expression `{pattern}`: {e}"))
+        compiled(pattern).map(Pass::Regex)
     }
 
     /// Gives the pieces of `text` to `out`, in order; together they are `text`.
@@ -140,6 +154,30 @@ impl Pass {
                     out(word);
                     left = rest;
                 }
+            }
+            Pass::Threes { runs, first_alone } => {
+                let mut end = 0;
+                let mut cut = |at: usize| {
+                    if end < at {
+                        out(&text[end..at]);
+                        end = at;
+                    }
+                };
+                for run in runs.find_iter(text).map_while(Result::ok) {
+                    let digits = run.as_str().chars().count();
+                    if *first_alone {
+                        cut(run.start());
+                    }
+                    for (i, (at, _)) in run.as_str().char_indices().enumerate() {
+                        if (digits - i) % 3 == 0 {
+                            cut(run.start() + at);
+                        }
+                    }
+                    if *first_alone {
+                        cut(run.end());
+                    }
+                }
+                cut(text.len());
             }
             Pass::Regex(regex) => {
                 let mut end = 0;
@@ -160,6 +198,12 @@ impl Pass {
             }
         }
     }
+}
+
+fn compiled(pattern: &str) -> Result<Box<fancy_regex::Regex>, String> {
+    // A long run of spaces backtracks once per space; that is linear, so it needs no limit.
+    let built = fancy_regex::RegexBuilder::new(pattern).backtrack_limit(usize::MAX).build();
+    built.map(Box::new).map_err(|e| format!("the expression `{pattern}`: {e}"))
 }
 
 /// The passes of one model.
@@ -190,6 +234,12 @@ fn cut<'t>(passes: &[Pass], text: &'t str, out: &mut dyn FnMut(&'t str)) {
     }
 }
 
+/// The expressions that are not run as they are.
+#[cfg(test)]
+pub(super) fn replaced() -> impl Iterator<Item = &'static str> {
+    FAST.iter().map(|(pattern, _)| *pattern).chain(THREES.iter().map(|(pattern, ..)| *pattern))
+}
+
 #[cfg(test)]
 pub(super) fn all_patterns() -> Vec<&'static str> {
     TABLE.iter().flat_map(|row| row.patterns).copied().collect()
@@ -197,7 +247,7 @@ pub(super) fn all_patterns() -> Vec<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Pass, PreTokenizer, TABLE, all_patterns};
+    use super::{Pass, PreTokenizer, TABLE, THREES, all_patterns};
 
     #[test]
     fn every_expression_compiles_and_loses_nothing() {
@@ -212,6 +262,20 @@ mod tests {
         }
         for pattern in all_patterns() {
             Pass::regex(pattern).unwrap();
+        }
+    }
+
+    /// A run of digits is looked through once, not for every group of three in it.
+    #[test]
+    fn long_runs_of_digits_are_cut_at_once() {
+        let digits = "1234567890".repeat(100_000);
+        for (pattern, ..) in THREES {
+            let (mut pieces, mut bytes) = (0, 0);
+            Pass::new(pattern).unwrap().pieces(&digits, &mut |piece| {
+                pieces += 1;
+                bytes += piece.len();
+            });
+            assert_eq!((pieces, bytes), (333_334, 1_000_000), "`{pattern}`");
         }
     }
 
