@@ -15,6 +15,9 @@ const ROW_TILE: usize = 32;
 /// Tokens per chunk of row-wise operations; up to this many run on the caller's thread alone.
 const TOKEN_TILE: usize = 8;
 
+/// Up to so many columns a product mostly waits for its weights.
+const FEW_COLUMNS: usize = 8;
+
 /// Values of the rows of two projections that a thread keeps to itself: they stay in its L2.
 const GATED_VALUES: usize = 64 << 10;
 
@@ -174,9 +177,14 @@ impl<'a> Ops<'a> {
     }
 
     /// Takes the next part of `rows`, of a thread that has so many `left` in all: parts become smaller towards the end, so that a
-    /// thread that is late there leaves little to wait for.
-    fn take_part(&self, rows: &mut Range<usize>, left: usize, most: usize) -> Option<Range<usize>> {
-        let part = if self.crew.threads() == 1 { left } else { left.div_ceil(2) };
+    /// thread that is late there leaves little to wait for. With few columns `n` they do so sooner: another thread that takes the last ones
+    /// reads their weights from memory, where their owner has just had them fetched, and that is most of the work.
+    fn take_part(&self, rows: &mut Range<usize>, left: usize, n: usize, most: usize) -> Option<Range<usize>> {
+        let part = match self.crew.threads() {
+            1 => left,
+            _ if n <= FEW_COLUMNS => (3 * left).div_ceil(4),
+            _ => left.div_ceil(2),
+        };
         let end = (rows.start + part.next_multiple_of(ROW_TILE).min(most)).min(rows.end);
         (rows.start < end).then(|| std::mem::replace(&mut rows.start, end)..end)
     }
@@ -208,7 +216,7 @@ impl<'a> Ops<'a> {
             };
             for (t, (parts, left)) in shares.iter_mut().zip(&mut left).enumerate() {
                 let mut rows = share(linear.weight.rows(), t, threads);
-                while let Some(part) = self.take_part(&mut rows, *left, usize::MAX) {
+                while let Some(part) = self.take_part(&mut rows, *left, input.n, usize::MAX) {
                     let (y, after) = rest.split_rows(part.len());
                     rest = after;
                     *left -= part.len();
@@ -252,7 +260,7 @@ impl<'a> Ops<'a> {
         for t in 0..threads {
             let (mut rows, mut parts) = (share(width, t, threads), Vec::new());
             let mut left = rows.len();
-            while let Some(part) = self.take_part(&mut rows, left, most) {
+            while let Some(part) = self.take_part(&mut rows, left, n, most) {
                 let (out, after) = rest.split(part.len());
                 rest = after;
                 left -= part.len();
