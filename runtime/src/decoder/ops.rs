@@ -177,7 +177,7 @@ impl<'a> Ops<'a> {
     }
 
     /// Takes the next part of `rows`, of a thread that has so many `left` in all: parts become smaller towards the end, so that a
-    /// thread that is late there leaves little to wait for. With few columns `n` they do so sooner: another thread that takes the last ones
+    /// thread that is late there leaves little to wait for. With few columns `n` little is left for the smaller ones: another thread that takes the last ones
     /// reads their weights from memory, where their owner has just had them fetched, and that is most of the work.
     fn take_part(&self, rows: &mut Range<usize>, left: usize, n: usize, most: usize) -> Option<Range<usize>> {
         let part = match self.crew.threads() {
