@@ -233,8 +233,26 @@ fn has(feature: &str) -> bool {
 ///
 /// Source: Intel SDM, volume 2A, CPUID leaves 1 and 7; volume 1, 13.3, XCR0.
 #[cfg(target_arch = "x86_64")]
-mod cpuid {
+pub(crate) mod cpuid {
     use std::arch::x86_64::{__cpuid, __cpuid_count, _xgetbv};
+    use std::sync::atomic::{AtomicU8, Ordering};
+
+    /// Whether AMD made the CPU. Asked once: CPUID takes microseconds in a virtual machine.
+    #[inline]
+    pub(crate) fn is_amd() -> bool {
+        static ANSWER: AtomicU8 = AtomicU8::new(UNKNOWN);
+        const UNKNOWN: u8 = 2;
+        match ANSWER.load(Ordering::Relaxed) {
+            UNKNOWN => {
+                let vendor = __cpuid(0);
+                let amd = [vendor.ebx, vendor.edx, vendor.ecx].map(u32::to_le_bytes)
+                    == [*b"Auth", *b"enti", *b"cAMD"];
+                ANSWER.store(amd.into(), Ordering::Relaxed);
+                amd
+            }
+            answer => answer == 1,
+        }
+    }
 
     #[target_feature(enable = "xsave")]
     fn xcr0() -> u64 {

@@ -16,7 +16,8 @@
 
 #![allow(clippy::needless_range_loop, reason = "row and column index several arrays at once")]
 
-use super::matmul::{Block, NextRows};
+use super::ahead::NextRows;
+use super::matmul::Block;
 use super::simd::{Avx2, Dpbusd, Simd};
 use super::sums::{self, GroupSums};
 use super::tile::{Codes, Tile};

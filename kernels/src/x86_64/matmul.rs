@@ -5,6 +5,7 @@
 //! unpacked into caller-provided scratch that stays in cache, and every `COLUMNS` columns run over it, while the next rows
 //! are fetched. Both do the arithmetic of [`super::dot`], so they return the same bits.
 
+use super::ahead::{Ahead, NextRows, Reach};
 use super::dot::{Acc, Activations, Columns, accumulate, accumulate_mins, store};
 use super::halves::Halves;
 use super::pairs;
@@ -14,9 +15,7 @@ use super::tile::{HalfFormat, Head, MAX_ROWS, Rows, Tile, TileFormat};
 use crate::format::GROUP;
 use crate::list::tile;
 use crate::matrix::{MatMut, Matrix, QuantizedRows};
-use crate::prefetch::{self, LINE, STREAMS};
 use crate::table::Matmul;
-use std::arch::x86_64::*;
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
@@ -28,9 +27,6 @@ const GEMV_COLUMNS: usize = 8;
 
 /// With up to so many columns, a GEMM that has the registers for it fetches what is next while it multiplies, not between columns.
 const FEW_COLUMNS: usize = 128;
-
-/// Bytes of the window that a GEMV has fetched while it works on the one before, unless a tile's rows are more.
-const WINDOW: usize = 32 << 10;
 
 /// So many blocks ahead a GEMV stages heads.
 pub(crate) const AHEAD: usize = 4;
@@ -121,95 +117,10 @@ pub(crate) unsafe fn matmul<S: Simd, T: TileFormat<S>>(
     }
 }
 
-/// What to fetch into L2 while the tiles of a GEMV are used: the window after the one that they lie in, after the last window
-/// that of the next matrix.
-pub(crate) struct Ahead {
-    /// The next line of the window's first stream, and from there to the same place of the next stream.
-    next: *const u8,
-    stream: usize,
-    /// Lines of each stream that are left of the tile's share, and how many of them are due and become due with each group, times
-    /// 2^16.
-    left: usize,
-    due: usize,
-    per_group: usize,
-    /// Where the next tile is, when it is in the first window, which nobody may have fetched, and its bytes for each group.
-    near: Option<*const u8>,
-    near_per_group: usize,
-}
-
-impl Ahead {
-    /// For the tile of `n` rows from `r0` on.
-    #[inline(always)]
-    pub(crate) fn new(w: &Matrix<'_>, r0: usize, n: usize) -> Ahead {
-        let (tile, groups) = (n * w.row_bytes(), (w.cols() / GROUP).max(1));
-        let tiles = WINDOW.div_ceil(tile.max(1));
-        let (window, within) = (r0 / n / tiles, r0 / n % tiles);
-        let tiles_here = (w.rows().div_ceil(n) - window * tiles).min(tiles);
-        let next = from_row(w, (window + 1) * tiles * n);
-        let stream = next.len().min(tiles * tile) / STREAMS;
-        let all = stream.div_ceil(LINE);
-        let share = all.div_ceil(tiles_here);
-        let done = (within * share).min(all);
-        Ahead {
-            next: next.as_ptr().wrapping_add(LINE * done),
-            stream,
-            left: share.min(all - done),
-            due: 0,
-            per_group: (share << 16).div_ceil(groups),
-            near: (window == 0).then(|| tile_at(w, r0 + n)),
-            near_per_group: tile.div_ceil(groups),
-        }
-    }
-
-    /// Fetches the share of some groups, a few lines at a time: a burst per super-block would fill the queues of the cache.
-    #[inline(always)]
-    pub(crate) fn fetch(&mut self, groups: usize) {
-        self.each_line(groups, prefetch::prefetch);
-        if let Some(near) = &mut self.near {
-            let bytes = groups * self.near_per_group;
-            fetch_into_l1(*near, bytes);
-            *near = near.wrapping_add(bytes);
-        }
-    }
-
-    /// Calls `fetch` for an address in each line of the share of some groups.
-    #[inline(always)]
-    fn each_line(&mut self, groups: usize, mut fetch: impl FnMut(*const u8)) {
-        self.due += groups * self.per_group;
-        while self.due >= 1 << 16 && self.left > 0 {
-            for stream in 0..STREAMS {
-                fetch(self.next.wrapping_add(stream * self.stream));
-            }
-            self.next = self.next.wrapping_add(LINE);
-            self.left -= 1;
-            self.due -= 1 << 16;
-        }
-    }
-}
-
-/// The rows from `row` on, or else the next matrix.
-#[inline(always)]
-fn from_row<'a>(w: &Matrix<'a>, row: usize) -> &'a [u8] {
-    match w.data().get(row * w.stride()..) {
-        // Rows with gaps between them are no stream.
-        Some(rest) if !rest.is_empty() && w.stride() == w.row_bytes() => rest,
-        _ => w.next(),
-    }
-}
-
 /// Where row `r` would begin, whether or not it exists.
 #[inline(always)]
 pub(crate) fn tile_at(w: &Matrix<'_>, r: usize) -> *const u8 {
     w.data().as_ptr().wrapping_add(r.wrapping_mul(w.stride()))
-}
-
-/// Fetches `bytes` from `start` on into L1.
-#[inline(always)]
-fn fetch_into_l1(start: *const u8, bytes: usize) {
-    for line in (0..bytes).step_by(LINE) {
-        // SAFETY: part of every x86-64; a prefetch of any address is harmless, also past the end of the mapping.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(line).cast()) };
-    }
 }
 
 /// Whole tiles of rows times `N` columns, straight from the blocks. What rows are left is for [`gemm`].
@@ -227,10 +138,11 @@ pub(crate) unsafe fn gemv<S: Simd, T: TileFormat<S>, const N: usize>(
     let mut tiles = [const { MaybeUninit::<Tile<S>>::uninit() }; 8];
     let tiles: *mut Tile<S> = tiles.as_mut_ptr().cast();
     let mut heads = [Head::EMPTY; 2 * AHEAD];
+    let reach = Reach::of::<S, T, N>();
     for r0 in (0..w.rows() / S::ROWS * S::ROWS).step_by(S::ROWS) {
         let mut rows = Rows::new(tile_at(w, r0), w.stride());
         let mut columns = Columns::<N>::new::<S, T::Codes>(&x, 0);
-        let mut ahead = Ahead::new(w, r0, S::ROWS);
+        let mut ahead = Ahead::new(w, r0, S::ROWS, reach);
         // SAFETY: block b lies within every row, its groups within every activation row, and `unpack` writes all fields
         // of its at most 8 tiles that are read.
         unsafe {
@@ -263,15 +175,14 @@ pub(crate) unsafe fn gemv<S: Simd, T: TileFormat<S>, const N: usize>(
                     T::scales(rows_b, tiles);
                     // As two parts are written out, they share what their codes share, such as the high bits of Q3_K.
                     if const { T::GROUPS / T::WIDTH == 2 } {
-                        ahead.fetch(T::WIDTH);
-                        T::add_part(&mut acc, rows_b, 0, tiles, columns);
-                        ahead.fetch(T::WIDTH);
-                        T::add_part(&mut acc, rows_b, 1, tiles.add(T::WIDTH), columns.from(T::WIDTH));
+                        T::add_part(&mut acc, rows_b, 0, tiles, columns, &mut ahead);
+                        let (tiles, columns) = (tiles.add(T::WIDTH), columns.from(T::WIDTH));
+                        T::add_part(&mut acc, rows_b, 1, tiles, columns, &mut ahead);
                     } else {
                         for part in 0..T::GROUPS / T::WIDTH {
                             let first = part * T::WIDTH;
-                            ahead.fetch(T::WIDTH);
-                            T::add_part(&mut acc, rows_b, part, tiles.add(first), columns.from(first));
+                            let (tiles, columns) = (tiles.add(first), columns.from(first));
+                            T::add_part(&mut acc, rows_b, part, tiles, columns, &mut ahead);
                         }
                     }
                 }
@@ -302,7 +213,9 @@ pub(crate) unsafe fn add_tiles<S: Simd, T: TileFormat<S>, const N: usize>(
     part: usize,
     tiles: *const Tile<S>,
     x: Columns<N>,
+    ahead: &mut Ahead,
 ) {
+    ahead.fetch(T::WIDTH);
     // Tiles of their own, so that codes need not be in memory at all.
     let mut own = [const { MaybeUninit::<Tile<S>>::uninit() }; 8];
     let own: *mut Tile<S> = own.as_mut_ptr().cast();
@@ -325,17 +238,27 @@ pub(crate) unsafe fn add_halves<S: Simd, T: HalfFormat<S>, const N: usize>(
     part: usize,
     tiles: *const Tile<S>,
     x: Columns<N>,
+    ahead: &mut Ahead,
 ) {
     // SAFETY: the caller's.
     unsafe {
         if N > 1 || T::FITS {
-            return add_tiles::<S, T, N>(acc, rows, part, tiles, x);
+            return add_tiles::<S, T, N>(acc, rows, part, tiles, x, ahead);
+        }
+        // A part's lines at once are more than the cache's queues take, and what they do not take is lost (on Zen 4). With 16 registers
+        // it costs more than it saves.
+        let twice = const { S::REGISTERS > 16 && T::WIDTH.is_multiple_of(2) };
+        if !twice {
+            ahead.fetch(T::WIDTH);
         }
         let mut sums = [S::splat32(0); 4];
         for (i, sum) in sums.iter_mut().enumerate().take(T::WIDTH) {
             *sum = S::Halves::start::<T::Codes, N>(&*tiles.add(i), &x, i);
         }
         for half in 0..2 {
+            if twice {
+                ahead.fetch(T::WIDTH / 2);
+            }
             let codes = T::dwords::<4>(rows, part, 4 * half);
             for (i, sum) in sums.iter_mut().enumerate().take(T::WIDTH) {
                 *sum = S::Halves::half::<T::Codes, N>(*sum, &codes[i], &*tiles.add(i), &x, i, half);
@@ -379,35 +302,6 @@ unsafe fn gemm<S: Simd, T: TileFormat<S>>(
             }
         }
     }
-}
-
-/// What to fetch into L2 while panels are made and used: what is multiplied next.
-pub(crate) struct NextRows {
-    ahead: prefetch::Ahead,
-    /// Bytes that become due with each group that is unpacked or multiplied.
-    per_group: usize,
-}
-
-impl NextRows {
-    /// For the `n` rows from `row` on, or as much of the next matrix, to be fetched evenly in so many passes over all groups: with few columns
-    /// a burst for each would wait for memory as long as all of it takes.
-    pub(crate) fn new(w: &Matrix<'_>, row: usize, n: usize, passes: usize) -> NextRows {
-        let next = next_rows(w, row, n);
-        let per_group = next.len().div_ceil((passes * w.cols() / GROUP).max(1));
-        NextRows { ahead: prefetch::Ahead::new(next.as_ptr(), next.len()), per_group }
-    }
-
-    /// Fetches the share of some groups.
-    #[inline(always)]
-    pub(crate) fn fetch(&mut self, groups: usize) {
-        self.ahead.fetch(groups * self.per_group);
-    }
-}
-
-/// What is multiplied after the rows before `row`: `n` rows from there on, or as much of the next matrix.
-fn next_rows<'a>(w: &Matrix<'a>, row: usize, n: usize) -> &'a [u8] {
-    let next = from_row(w, row);
-    &next[..next.len().min(n * w.row_bytes())]
 }
 
 /// The tiles of `live` rows from `row` on, as many panels of them as there are tiles, while `next` is fetched.
@@ -502,91 +396,5 @@ pub(crate) unsafe fn all_columns<S: Simd, T: TileFormat<S>, const R: usize, cons
                 _ => {}
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{Ahead, GROUP, LINE, NextRows, WINDOW, next_rows};
-    use crate::{Format, Matrix};
-    use std::collections::HashSet;
-    use std::ops::Range;
-
-    /// The lines that a GEMV over all of `w` fetches beside the near ones.
-    fn fetched(w: &Matrix<'_>, n: usize) -> HashSet<usize> {
-        let mut lines = HashSet::new();
-        for r0 in (0..w.rows()).step_by(n) {
-            let mut ahead = Ahead::new(w, r0, n);
-            for _ in 0..w.cols() / GROUP {
-                ahead.each_line(1, |line| _ = lines.insert(line.addr() / LINE));
-            }
-        }
-        lines
-    }
-
-    #[test]
-    fn what_a_gemm_fetches_is_shared_evenly_by_its_passes() {
-        for (rows, cols) in [(64, 32), (40, 576), (64, 4864), (16, 896)] {
-            let bytes = Format::Q4_0.row_bytes(cols).unwrap();
-            let data = vec![0; rows * bytes];
-            let w = Matrix::new(Format::Q4_0, &data, rows, cols).unwrap();
-            for passes in [2, 3, 5, 88] {
-                let next = NextRows::new(&w, 32, 32, passes);
-                let (shares, all) = (passes * (cols / GROUP), rows.saturating_sub(32).min(32) * bytes);
-                let due = shares * next.per_group;
-                assert!(
-                    (all..all + shares).contains(&due) || due == 0 && all == 0,
-                    "{rows} x {cols}, {passes}"
-                );
-            }
-        }
-        // Without columns there is nothing to divide by.
-        let next = NextRows::new(&Matrix::new(Format::Q4_0, &[], 64, 0).unwrap(), 32, 32, 2);
-        assert_eq!(next.per_group, 0);
-    }
-
-    #[test]
-    fn every_line_after_the_first_window_is_fetched_and_the_next_matrix_begun() {
-        for (rows, cols) in [(1, 32), (100, 896), (896, 896), (905, 512), (333, 4864), (40, 16384)] {
-            for n in [8, 16] {
-                let bytes = Format::Q4_0.row_bytes(cols).unwrap();
-                let (data, after) = (vec![0; rows * bytes], vec![0; 3 * WINDOW]);
-                let next = Matrix::new(Format::F32, &after, 1, after.len() / 4).unwrap();
-                let w = Matrix::new(Format::Q4_0, &data, rows, cols).unwrap();
-                let window = WINDOW.div_ceil(n * bytes) * n * bytes;
-                // Whole lines only: those at the ends may be fetched for what lies beside.
-                let lines = |data: &[u8], part: Range<usize>| -> HashSet<usize> {
-                    let start = data.as_ptr().addr();
-                    let end = part.end.min(data.len());
-                    ((start + part.start).div_ceil(LINE)..(start + end) / LINE).collect()
-                };
-                let case = format!("{rows} x {cols}, tiles of {n}");
-                let alone = fetched(&w, n);
-                assert!(lines(&data, window..data.len()).is_subset(&alone), "{case}");
-                assert!(lines(&data, 0..window).is_disjoint(&alone), "{case}");
-                assert!(lines(&after, 0..after.len()).is_disjoint(&alone), "{case}");
-                let chained = fetched(&w.followed_by(&next), n);
-                assert!(lines(&after, 0..window).is_subset(&chained), "{case}");
-                assert!(lines(&after, window..after.len()).is_disjoint(&chained), "{case}");
-                // The hint belongs to the end.
-                let begin = w.followed_by(&next).slice_rows(0..rows - 1);
-                assert!(lines(&after, 0..after.len()).is_disjoint(&fetched(&begin, n)), "{case}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_gemm_fetches_the_next_rows_or_the_next_matrix() {
-        let (data, after) = (vec![0; 100 * 18], vec![0; 10 * 18]);
-        let next = Matrix::new(Format::Q4_0, &after, 10, 32).unwrap();
-        let w = Matrix::new(Format::Q4_0, &data, 100, 32).unwrap();
-        let chained = w.followed_by(&next);
-        assert_eq!(next_rows(&w, 32, 32).as_ptr_range(), data[32 * 18..64 * 18].as_ptr_range());
-        assert_eq!(next_rows(&chained, 96, 32).as_ptr_range(), data[96 * 18..].as_ptr_range());
-        assert!(next_rows(&w, 100, 32).is_empty());
-        assert_eq!(next_rows(&chained, 100, 4).as_ptr_range(), after[..4 * 18].as_ptr_range());
-        assert_eq!(next_rows(&chained, 100, 32).as_ptr_range(), after.as_ptr_range());
-        let gaps = Matrix::with_stride(Format::Q4_0, &data, 50, 32, 36).unwrap();
-        assert!(next_rows(&gaps, 32, 16).is_empty());
     }
 }

@@ -2,8 +2,10 @@
 //!
 //! Lanes are rows: a [`tile::Tile`] holds 32 weights of 8 or 16 rows, one dword (4 weights) per row and vector, so that a
 //! dot product needs no horizontal sum. [`formats`] says how the blocks of each format unpack into tiles; the arithmetic is in
-//! [`dot`] and [`halves`], the drivers are in [`matmul`] and [`pairs`], and what tiers differ in is in [`simd`].
+//! [`dot`] and [`halves`], the drivers are in [`matmul`] and [`pairs`], what they fetch meanwhile in [`ahead`], and what tiers differ in
+//! in [`simd`].
 
+mod ahead;
 pub(crate) mod amx;
 pub(crate) mod avx2;
 pub(crate) mod avx512_vnni;

@@ -2,8 +2,9 @@
 //!
 //! It pays where a broadcast is an instruction of its own, beside two for its product (`vpmaddubsw`, `vpaddw`).
 
+use super::ahead::{Ahead, Reach};
 use super::dot::{Acc, Activations, Columns, accumulate, accumulate_mins, store};
-use super::matmul::{AHEAD, Ahead, Block, TILES, tile_at};
+use super::matmul::{AHEAD, Block, TILES, tile_at};
 use super::simd::Simd;
 use super::sums::GroupSums;
 use super::tile::{Codes, Head, Rows, Tile, TileFormat};
@@ -93,7 +94,7 @@ pub(crate) unsafe fn gemv<S: Simd, T: TileFormat<S>, const A: usize, const B: us
     let live = TILES * S::ROWS;
     for row in (0..w.rows() / live * live).step_by(live) {
         let mut rows = [0, S::ROWS].map(|r| Rows::new(tile_at(w, row + r), w.stride()));
-        let mut ahead = Ahead::new(w, row, live);
+        let mut ahead = Ahead::new(w, row, live, Reach::SHORT);
         // SAFETY: block b lies within every row, its groups within every activation row; all fields of the tiles that are read are written.
         unsafe {
             let (mut a, mut b) =

@@ -4,9 +4,10 @@
 //! Formats, dot products and drivers are written once over [`Simd`], as `#[inline(always)]` functions. The methods that
 //! [`entry_points!`] defines are the only ones compiled with a tier's `#[target_feature]`s; all else is inlined into them.
 
+use super::ahead::NextRows;
 use super::dot::{self, Acc, Activations, Columns};
 use super::halves;
-use super::matmul::{self, Block, NextRows};
+use super::matmul::{self, Block};
 use super::pairs;
 use super::sums;
 use super::tile::{Codes, Rows, Tile, TileFormat, transpose16_of};

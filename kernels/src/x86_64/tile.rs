@@ -1,5 +1,6 @@
 //! `ROWS` rows by 32 weights, the unit that every format unpacks to and that [`super::dot`] multiplies.
 
+use super::ahead::Ahead;
 use super::dot::{Acc, Columns};
 use super::matmul::add_tiles;
 use super::simd::Simd;
@@ -167,6 +168,9 @@ pub(crate) trait TileFormat<S: Simd>: Sized + 'static {
     /// stored waits until the stores have left the store buffer. A GEMV therefore stages them some blocks ahead.
     const HEAD: usize = 0;
 
+    /// Whether a GEMV of one column gains where the next tile is fetched into L1 ([`Reach`](super::ahead::Reach)), by measurement.
+    const NEAR: bool = false;
+
     /// Copies the heads of the blocks that begin `offset` bytes into each of `rows` to `to`.
     ///
     /// # Safety
@@ -212,9 +216,10 @@ pub(crate) trait TileFormat<S: Simd>: Sized + 'static {
         part: usize,
         tiles: *const Tile<S>,
         x: Columns<N>,
+        ahead: &mut Ahead,
     ) {
         // SAFETY: the caller's.
-        unsafe { add_tiles::<S, Self, N>(acc, rows, part, tiles, x) }
+        unsafe { add_tiles::<S, Self, N>(acc, rows, part, tiles, x, ahead) }
     }
 
     /// All of `blocks` blocks that follow each other, into the tiles of each; one block, where a block has several groups.

@@ -6,10 +6,9 @@
 
 #![allow(clippy::needless_range_loop, reason = "row and column index several arrays at once")]
 
+use super::super::ahead::NextRows;
 use super::super::dot::{Acc, Activations, accumulate_mins, mins_per_group, store};
-use super::super::matmul::{
-    self, Block, COLUMN_BLOCK, NextRows, TILES, all_columns, sums_bytes, unpack_panels,
-};
+use super::super::matmul::{self, Block, COLUMN_BLOCK, TILES, all_columns, sums_bytes, unpack_panels};
 use super::super::simd::{Avx512Vnni, Simd};
 use super::super::sums::{GroupSums, per_group};
 use super::super::tile::{Codes, Tile, TileFormat, transpose16_of};

@@ -2,6 +2,7 @@
 //! each row's scale bytes are transposed to dwords, so that one vector operation serves 4 sub-blocks of every row. Codes
 //! that share bytes are split from one transposed load.
 
+use super::super::ahead::Ahead;
 use super::super::dot::{Acc, Columns};
 use super::super::matmul::add_halves;
 use super::super::simd::Simd;

@@ -21,7 +21,7 @@ unsafe fn five_bits<S: Simd>(qs: [S::I; 4], qh: [(S::I, usize); 2]) -> [S::I; 8]
 }
 
 macro_rules! legacy {
-    ($($(#[$doc:meta])* $name:ident: $codes:ty, $bytes:literal, $head:literal, |$rows:ident, $tile:ident| $scales:block, $unpack:block)*) => {$(
+    ($($(#[$doc:meta])* $name:ident: $codes:ty, $bytes:literal, $head:literal, $near:literal, |$rows:ident, $tile:ident| $scales:block, $unpack:block)*) => {$(
         $(#[$doc])*
         pub(crate) struct $name;
         impl<S: Simd> TileFormat<S> for $name {
@@ -29,6 +29,7 @@ macro_rules! legacy {
             const BYTES: usize = $bytes;
             const GROUPS: usize = 1;
             const HEAD: usize = $head;
+            const NEAR: bool = $near;
             #[inline(always)]
             unsafe fn scales($rows: Rows<'_>, tiles: *mut Tile<S>) {
                 // SAFETY: the caller's tile, and `BYTES` bytes of each row (here and below).
@@ -51,33 +52,33 @@ macro_rules! legacy {
 
 legacy! {
     /// `d: f16, qs: [u8; 16]`, `w = d * (q - 8)`.
-    Q4_0: U4Minus8, 18, 2, |rows, tile| {
+    Q4_0: U4Minus8, 18, 2, false, |rows, tile| {
         tile.d = head_f16::<S>(rows);
     }, {
         tile.codes = nibbles::<S>(transpose16::<S>(rows, 2));
     }
     /// `d: f16, m: f16, qs: [u8; 16]`, `w = d * q + m`.
-    Q4_1: U4Min, 20, 4, |rows, tile| {
+    Q4_1: U4Min, 20, 4, false, |rows, tile| {
         (tile.d, tile.m[0]) = head_f16s::<S>(rows);
     }, {
         tile.codes = nibbles::<S>(transpose16::<S>(rows, 4));
     }
     /// `d: f16, qh: u32, qs: [u8; 16]`, `w = d * (q - 16)`.
-    Q5_0: U5Minus16, 22, 8, |rows, tile| {
+    Q5_0: U5Minus16, 22, 8, false, |rows, tile| {
         tile.d = S::split_f16(head_u64::<S>(rows).0).0;
     }, {
         let (low, high) = head_u64::<S>(rows);
         tile.codes = five_bits::<S>(transpose16::<S>(rows, 6), [(low, 4), (high, 0)]);
     }
     /// `d: f16, m: f16, qh: u32, qs: [u8; 16]`, `w = d * q + m`.
-    Q5_1: U5Min, 24, 8, |rows, tile| {
+    Q5_1: U5Min, 24, 8, false, |rows, tile| {
         (tile.d, tile.m[0]) = S::split_f16(head_u64::<S>(rows).0);
     }, {
         let qh = head_u64::<S>(rows).1;
         tile.codes = five_bits::<S>(transpose16::<S>(rows, 8), [(qh, 0), (qh, 4)]);
     }
     /// `d: f16, qs: [i8; 32]`, `w = d * q`; q may be -128.
-    Q8_0: I8, 34, 2, |rows, tile| {
+    Q8_0: I8, 34, 2, true, |rows, tile| {
         tile.d = head_f16::<S>(rows);
     }, {
         // Not 32 bytes at a time: faster in L2, and slower from memory (bench/log/x86.md).

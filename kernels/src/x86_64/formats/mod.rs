@@ -40,6 +40,7 @@ macro_rules! super_blocks {
     // So many groups at once, whole or by halves.
     (@halves $rows:ident $tiles:ident ($width:literal, |$part:ident, $first:ident| $unpack:block)) => {
         const WIDTH: usize = $width;
+        const NEAR: bool = true;
         #[inline(always)]
         unsafe fn codes(rows: Rows<'_>, part: usize, tiles: *mut Tile<S>) {
             // SAFETY: the caller's.
@@ -52,9 +53,10 @@ macro_rules! super_blocks {
             part: usize,
             tiles: *const Tile<S>,
             x: Columns<N>,
+            ahead: &mut Ahead,
         ) {
             // SAFETY: the caller's.
-            unsafe { add_halves::<S, Self, N>(acc, rows, part, tiles, x) }
+            unsafe { add_halves::<S, Self, N>(acc, rows, part, tiles, x, ahead) }
         }
     };
     (@halves of $name:ident $rows:ident ($width:literal, |$part:ident, $first:ident| $unpack:block)) => {
