@@ -23,10 +23,10 @@ pub(crate) struct Reach {
 }
 
 impl Reach {
-    /// What Intel's CPUs want, where to fetch into L1 besides was slower; and what compute waits for more than memory does.
+    /// For Intel's CPUs, where fetching into L1 besides was slower, and for what waits more for arithmetic than for memory.
     pub(crate) const SHORT: Reach = Reach { window: 32 << 10, near: 0 };
-    /// What one column of some formats wants on AMD's Zen 4 with 16 rows in a tile, which are more than its L1 follows by itself: two
-    /// small tiles are at home there. With more columns, or 8 rows, it loses (`bench/log/x86.md`).
+    /// For one column on AMD's CPUs with 16 rows in a tile, more than L1 follows by itself on Zen 4, where two small tiles are at home.
+    /// With more columns, or 8 rows, it loses (`bench/log/x86.md`).
     const LONG: Reach = Reach { window: 64 << 10, near: 16 << 10 };
 
     /// For `N` columns and weights of `T` on tier `S`.
